@@ -1,0 +1,1 @@
+"""Control groups: one small interface, a backend per version."""

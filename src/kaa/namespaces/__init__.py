@@ -1,0 +1,1 @@
+"""The namespace toolkit behind `kaa ns`."""

@@ -1,0 +1,1 @@
+"""Programs of system calls: built in Python, executed by kaa-init."""
