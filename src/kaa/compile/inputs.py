@@ -5,9 +5,11 @@ the cgroups?) is asked before and handed in here, so that compiling is a pure
 function and a test can say what the host looks like.
 """
 
-from typing import Any
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-Json = dict[str, Any]
+    Json = dict[str, Any]
 
 NAMESPACES: dict[str, int] = {
     "user": 0x10000000,
@@ -61,6 +63,9 @@ class Inputs:
         "config",
         "has_kcore",
         "id",
+        "last_cap",
+        "limits",
+        "listen_fds",
         "namespaces",
         "no_new_keyring",
         "no_pivot",
@@ -76,7 +81,7 @@ class Inputs:
 
     def __init__(
         self,
-        config: Json,
+        config: "Json",
         *,
         id: str = "",
         bundle: str = "/",
@@ -93,6 +98,9 @@ class Inputs:
         terminal: bool = False,
         has_kcore: bool = True,
         notify_socket: str = "",
+        last_cap: int = 40,
+        limits: dict[str, tuple[int, int]] | None = None,
+        listen_fds: int = 0,
     ) -> None:
         self.config = config
         self.id = id
@@ -110,9 +118,12 @@ class Inputs:
         self.terminal = terminal
         self.has_kcore = has_kcore
         self.notify_socket = notify_socket
+        self.last_cap = last_cap
+        self.limits = limits or {}
+        self.listen_fds = listen_fds
 
     @property
-    def linux(self) -> Json:
+    def linux(self) -> "Json":
         """The `linux` section, empty if there is none."""
         return self.config.get("linux") or {}
 

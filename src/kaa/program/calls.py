@@ -108,6 +108,9 @@ SPECIALS: dict[str, str] = {
     "emit_value": "value",
     "bring_up": "name",
     "decimal": "address length value",
+    "home": "fd uid address length",
+    "listener": "fd",
+    "peek": "address width",
 }
 
 SPECIAL = 0x8000

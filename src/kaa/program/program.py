@@ -18,10 +18,13 @@ an argv-like vector. Keywords, the same for every method:
                           (calls that return descriptors keep theirs anyway)
 """
 
-from posix import O_NOFOLLOW
-from typing import Any
+from posix import O_CLOEXEC, O_NOFOLLOW, O_WRONLY
 
 from kaa.program.calls import CALLS, SPECIAL, SPECIALS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 ANY: tuple[int, ...] = (0,)
 NO_SLOT = 0xFFFF
@@ -98,7 +101,7 @@ class Op:
     __slots__ = ("args", "call", "errnos", "phrase", "pointer", "policy", "skip", "store")
 
     def __init__(
-        self, call: str, args: tuple[Any, ...], store: int, pointer: str, phrase: str
+        self, call: str, args: "tuple[Any, ...]", store: int, pointer: str, phrase: str
     ) -> None:
         self.call = call
         self.args = args
@@ -167,7 +170,7 @@ class Program:
     def call(
         self,
         name: str,
-        *args: Any,
+        *args: "Any",
         ok: tuple[int, ...] = (),
         goto: "tuple[Any, ...] | None" = None,
         keep: bool = False,
@@ -188,11 +191,11 @@ class Program:
         self.ops.append(op)
         return slot
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> "Any":
         if name not in _NUMBERS:
             raise AttributeError(name)
 
-        def method(self: "Program", *args: Any, **how: Any) -> Slot:
+        def method(self: "Program", *args: "Any", **how: "Any") -> Slot:
             return self.call(name, *args, **how)
 
         setattr(Program, name, method)
@@ -223,12 +226,12 @@ class Program:
 
     def write_file(self, path: "str | Slot", content: str, *, dirfd: "int | Slot" = -100) -> None:
         """Open, write, close (an `O_WRONLY` open that follows no link in its last part)."""
-        fd = path if isinstance(path, Slot) else self.openat(dirfd, path, 0o2000001 | O_NOFOLLOW, 0)
+        fd = path if isinstance(path, Slot) else self.openat(dirfd, path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0)
         raw = content.encode("utf-8", "surrogateescape")
         self.call("write", fd, raw, len(raw))
         self.close(fd)
 
-    def _place(self, arg: Any) -> Any:
+    def _place(self, arg: "Any") -> "Any":
         kind = type(arg)
         if kind is int or kind is Slot or kind is Ref:
             return arg

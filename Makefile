@@ -1,0 +1,56 @@
+# What one does here. Everything that is missing on the machine is installed first, and named.
+
+PREFIX ?= /usr/local
+PYTHON := .venv/bin/python
+C_FILES = $(wildcard src/kaa/init/*.c)
+
+.PHONY: help demo test lint format bench build install clean
+
+help:
+	@echo 'make demo      run a container, from nothing: see kaa at work (root)'
+	@echo 'make test      run the tests (root); ARGS="-k name" and the like are for pytest'
+	@echo 'make lint      ruff, mypy --strict, warnings of two C compilers, cppcheck'
+	@echo 'make format    let ruff format the Python code'
+	@echo 'make bench     measure kaa beside runc and crun (root)'
+	@echo 'make build     a wheel and a source distribution, in dist/'
+	@echo 'make install   the command kaa, in $$PREFIX/bin (default: /usr/local/bin)'
+	@echo 'make clean     remove what all these made in this directory'
+
+demo:
+	@sh scripts/demo.sh
+
+test:
+	@sh scripts/setup.sh test
+	@$(PYTHON) -m pytest $(ARGS)
+
+lint:
+	@sh scripts/setup.sh test
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	$(PYTHON) scripts/lint_c.py
+
+format:
+	@sh scripts/setup.sh test
+	$(PYTHON) -m ruff format .
+	$(PYTHON) -m ruff check --fix .
+
+bench:
+	@sh scripts/setup.sh test
+	@$(PYTHON) benchmarks/bench.py $(ARGS)
+
+build:
+	@sh scripts/setup.sh build
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+install:
+	@sh scripts/setup.sh build
+	"$$(sh scripts/setup.sh python)" -m venv $(PREFIX)/lib/kaa
+	$(PREFIX)/lib/kaa/bin/python -m pip install --quiet .
+	ln -sf ../lib/kaa/bin/kaa $(PREFIX)/bin/kaa
+	$(PREFIX)/bin/kaa --version
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	rm -f src/kaa/init/kaa-init src/kaa/init/calls.h
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""One module a command: its options become a call, and the result is printed."""

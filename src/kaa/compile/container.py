@@ -1,0 +1,153 @@
+"""A whole container as programs: the stage's, and the one its init runs.
+
+The order of the steps is the design's; docs/architecture.md says why each
+stands where it does.
+"""
+
+from _struct import pack
+from posix import O_CLOEXEC, O_PATH
+
+from kaa.compile import devices, masks, mounts, namespaces, process, rootfs, staging, terminal
+from kaa.compile.hooks import run_hooks
+from kaa.compile.inputs import Inputs
+from kaa.program.program import Program, Slot
+from kaa.program.wire import EXECUTING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kaa.compile.seccomp import Filter
+
+_AT_FDCWD = -100
+_AF_UNIX, _SOCK_STREAM_CLOEXEC = 1, 1 | O_CLOEXEC
+
+
+class Stage:
+    """What the stage's programs share: the descriptors of the namespaces to join."""
+
+    __slots__ = ("early", "opened")
+
+    def __init__(self, opened: dict[str, Slot], early: dict[str, Slot]) -> None:
+        self.opened = opened
+        self.early = early
+
+
+def stage(p: Program, inputs: Inputs) -> Stage:
+    """The first program: host-side work, up to and including entering the user namespace."""
+    process.privileged(p, inputs.config["process"], inputs)
+    opened = namespaces.open_joined(p, inputs)
+    if inputs.staged:
+        staging.stage(p, inputs)
+    early: dict[str, Slot] = {}
+    if inputs.in_user_namespace:
+        early = namespaces.join_early(p, inputs, opened)
+        namespaces.enter_user(p, inputs, opened)
+    return Stage(opened, early)
+
+
+def stage_rest(p: Program, inputs: Inputs, state: Stage) -> None:
+    """The rest of the stage's work, once the maps are written; the fork comes after it."""
+    if inputs.in_user_namespace:
+        namespaces.become_root(p, inputs)
+        namespaces.join_rest(p, inputs, state.opened, state.early)
+    else:
+        namespaces.join(p, inputs, state.opened)
+    for fd in state.opened.values():
+        p.close(fd)
+    namespaces.make(p, inputs)
+
+
+def start_socket(p: Program, directory: str, bundle: str) -> Slot:
+    """The socket `start.sock` in `directory`, where the created container will wait for `start`.
+
+    Bound by its bare name, since a sockaddr_un holds 107 bytes; the working
+    directory is the bundle afterwards, as hooks expect.
+    """
+    p.at("", f"listen on {directory}/start.sock")
+    listener = p.socket(_AF_UNIX, _SOCK_STREAM_CLOEXEC, 0)
+    p.chdir(directory)
+    address = pack("=H", _AF_UNIX) + b"start.sock\0"
+    p.bind(listener, address, len(address))
+    p.listen(listener, 16)
+    p.at("", "enter the bundle")
+    p.chdir(bundle)
+    return listener
+
+
+def init(
+    p: Program,
+    inputs: Inputs,
+    caps: process.Capabilities,
+    *,
+    listener: Slot | None,
+    uid: int,
+    filter: "Filter | None",
+    state_creating: bytes,
+    state_created: bytes,
+) -> int:
+    """The program of the container's init; returns the index of its start gate.
+
+    `uid` may connect to the start socket; the two states are what hooks read.
+    """
+    config = inputs.config
+    proc = config["process"]
+    hooks = config.get("hooks") or {}
+    namespaces.inside(p, inputs)
+    labels = bool(proc.get("apparmorProfile") or proc.get("selinuxLabel"))
+    own = "mount" in inputs.namespaces
+    procfs = process.private_proc(p) if labels or inputs.linux.get("sysctl") else None
+    process.host_names(p, inputs)
+    if procfs is not None:
+        process.sysctls(p, inputs, procfs)
+    descriptors = process.self_descriptors(p)
+    root = rootfs.enter(p, inputs)
+    mounts.mount_all(p, inputs, root)
+    devices.make_devices(p, inputs, root)
+    peer = terminal.open_console(p, proc, root, descriptors) if inputs.terminal else None
+    p.close(descriptors)
+    run_hooks(p, "createContainer", hooks.get("createContainer") or [], state_creating, None)
+    if own:
+        masks.mask(p, inputs, root)
+    rootfs.leave(p, inputs, root)
+    p.at("/root/path", "open the container's root")
+    root = p.openat(_AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0)
+    process.keyring(p, inputs)
+    terminal.adopt(p, peer)
+    process.working_directory(p, proc, root)
+    executable = process.find_executable_as_user(p, proc, caps)
+    env = process.environment(p, proc, inputs, process.look_up_home(p, proc, root))
+    p.at("", "wait for the start")
+    gate = len(p.ops)
+    p.wait_start(listener if listener is not None else -1, uid)
+    run_hooks(
+        p, "startContainer", hooks.get("startContainer") or [], state_created, proc.get("env")
+    )
+    if inputs.terminal is False:
+        process.own_stdio(p, process.user_ids(proc)[0])
+    process.scheduling(p, proc, inputs)
+    if procfs is not None and labels:
+        process.lsm(p, proc, procfs)
+    process.umask(p, proc)
+    process.limits(p, proc)
+    process.drop_bounding(p, caps, inputs.last_cap)
+    extra = process.needs_admin_for_filter(proc, filter)
+    process.credentials(p, proc, caps, extra=extra)
+    process.no_new_privileges(p, proc)
+    process.close_all(p, inputs)
+    process.verify_cwd(p)
+    p.mark(EXECUTING)
+    if filter is not None:
+        load_filter(p, filter, caps, extra)
+    process.execute(p, proc, executable, env)
+    return gate
+
+
+def load_filter(
+    p: Program, filter: "Filter", caps: process.Capabilities, extra: int
+) -> None:
+    """The seccomp filter, and the capability that loading it needed given back."""
+    from kaa.compile import seccomp
+
+    p.at("/linux/seccomp", "load the seccomp filter")
+    seccomp.append(p, filter)
+    if extra:
+        process.set_capabilities(p, caps)

@@ -1,0 +1,331 @@
+"""`create`: from a bundle to a container that waits for its start.
+
+`Launch` is the work; `create` and `run` (kaa.container.run) are what callers
+want of it.
+"""
+
+import posix
+from errno import ENOENT
+
+from kaa import cgroups, codec
+from kaa.caller import normpath
+from kaa.compile import container as compiler
+from kaa.compile.process import Capabilities
+from kaa.container import console, facts, hooks, idmap
+from kaa.container import record as records
+from kaa.container.proc import stat
+from kaa.container.state import document
+from kaa.errors import InitDied, KaaError, SyscallError
+from kaa.program.init import Failure, Init
+from kaa.program.program import Program
+from kaa.program.wire import initial_progress
+from kaa.spec.load import load
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kaa.cgroups import Cgroup
+    from kaa.compile.inputs import Json
+    from kaa.compile.seccomp import Filter
+    from kaa.container.runtime import Runtime
+
+
+def create(
+    runtime: "Runtime",
+    id: str,
+    *,
+    bundle: str,
+    pid_file: str = "",
+    console_socket: str = "",
+    pidfd_socket: str = "",
+    no_pivot: bool = False,
+    no_new_keyring: bool = False,
+    preserve_fds: int = 0,
+) -> None:
+    """Make the container `id` from the bundle; its process waits for `start`.
+
+    Raises ConfigError for what is wrong with config.json, ContainerExists,
+    SyscallError for what the kernel refused; nothing is left behind then.
+    """
+    config = load(runtime.caller.path(bundle))
+    if config["process"].get("terminal"):
+        if not console_socket:
+            raise KaaError("cannot allocate tty if runc will detach without setting console socket")
+    elif console_socket:
+        raise KaaError("cannot use console socket if runc will not detach or allocate tty")
+    with records.Lock(runtime.root, id):
+        launch = Launch(
+            runtime,
+            id,
+            config,
+            bundle=runtime.caller.path(bundle),
+            no_pivot=no_pivot,
+            no_new_keyring=no_new_keyring,
+            preserve_fds=preserve_fds,
+        )
+        try:
+            launch.set_up(gate=True)
+            if console_socket:
+                console.send(runtime.caller.path(console_socket), launch.take_master())
+            launch.announce(pid_file, pidfd_socket)
+            launch.init.release()
+        except BaseException:
+            launch.undo()
+            raise
+        launch.close()
+
+
+class Launch:
+    """One container on its way up. `set_up`, then `announce`, then release or go; or `undo`."""
+
+    def __init__(
+        self,
+        runtime: "Runtime",
+        id: str,
+        config: "Json",
+        *,
+        bundle: str,
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+        preserve_fds: int = 0,
+    ) -> None:
+        self.runtime = runtime
+        self.config = config
+        self.inputs = facts.gather(
+            runtime.caller,
+            config,
+            id=id,
+            bundle=normpath(bundle),
+            staging=f"{records.directory(runtime.root, id)}/staging",
+            no_pivot=no_pivot,
+            no_new_keyring=no_new_keyring,
+            preserve_fds=preserve_fds,
+        )
+        idmap.check_mapped(config)
+        self.caps = self._capabilities()
+        self.filter = self._seccomp()
+        self.cgroup = self._cgroup()
+        self.record: Json = {
+            "id": id,
+            "status": "creating",
+            "pid": 0,
+            "start_time": 0,
+            "created": records.now(),
+            "bundle": self.inputs.bundle,
+            "rootfs": self.inputs.rootfs,
+            "annotations": config.get("annotations") or {},
+            "cgroup": self.cgroup.record() if self.cgroup else None,
+        }
+        self.path = records.make_directory(runtime.root, id)
+        self._progress = -1
+        self._init: Init | None = None
+        self._hooks_ran = False
+        self.program = Program()
+        self.master = -1
+
+    @property
+    def init(self) -> Init:
+        """The container's kaa-init."""
+        assert self._init is not None
+        return self._init
+
+    # -- before the first side effect --------------------------------------
+
+    def _capabilities(self) -> Capabilities:
+        caps = Capabilities(self.config["process"].get("capabilities"), self.inputs.last_cap)
+        if caps.unknown:
+            names = ", ".join(dict.fromkeys(caps.unknown))
+            self.runtime.warn(f"ignoring unknown or unavailable capabilities: {names}")
+        return caps
+
+    def _seccomp(self) -> "Filter | None":
+        section = self.inputs.linux.get("seccomp")
+        if not section:
+            return None
+        from kaa.compile import seccomp
+
+        return seccomp.filter_for(
+            section, cache_dir=f"{self.runtime.root}/.cache", machine=posix.uname().machine
+        )
+
+    def _cgroup(self) -> "Cgroup | None":
+        if self.runtime.no_cgroup:
+            return None
+        return cgroups.open_cgroup(
+            cgroups.detect(),
+            self.inputs.linux.get("cgroupsPath") or "",
+            self.record_id,
+            rootless=self.runtime.is_rootless,
+        )
+
+    @property
+    def record_id(self) -> str:
+        """The container's id."""
+        return self.inputs.id
+
+    # -- coming up ----------------------------------------------------------
+
+    def set_up(self, *, gate: bool) -> None:
+        """Everything up to the start gate; with `gate`, a later `start` can open it."""
+        records.save(self.path, self.record)
+        records.write(f"{self.path}/config.json", codec.dumps(self.config))
+        records.write(f"{self.path}/progress", initial_progress())
+        self._progress = posix.open(f"{self.path}/progress", posix.O_RDWR | posix.O_CLOEXEC)
+        if self.inputs.staged:
+            posix.mkdir(self.inputs.staging, 0o711)
+        self._init = Init.spawn(
+            self.runtime.caller, self._progress, preserve_fds=self.inputs.preserve_fds
+        )
+        try:
+            self._run_stage(gate)
+            self._enter_cgroup()
+            self._run_host_hooks()
+            self._run_init()
+        except InitDied as error:
+            if self.cgroup and self.cgroup.oom_kills():
+                raise KaaError(
+                    "container init was OOM-killed (memory limit too low?)",
+                    pointer="/linux/resources/memory/limit",
+                ) from error
+            raise
+
+    def _run_stage(self, gate: bool) -> None:
+        init, inputs = self.init, self.inputs
+        program = Program(init.slots)
+        self._listener = (
+            compiler.start_socket(program, self.path, inputs.bundle) if gate else None
+        )
+        stage = compiler.stage(program, inputs)
+        if inputs.in_user_namespace:
+            init.run(program)
+            if not inputs.namespaces["user"]:
+                idmap.write_maps(self.runtime.caller, init.pid, inputs.linux)
+            program = Program(init.slots)
+        compiler.stage_rest(program, inputs, stage)
+        init.send_fork(program)
+        # the kernel makes namespaces while we make directories
+        if self.cgroup:
+            self.cgroup.create()
+            inputs.cgroup = self.cgroup.view()
+        init.receive_fork(program)
+        found = stat(init.pid)
+        self.record["pid"] = init.pid
+        self.record["start_time"] = found.start_time if found else 0
+        records.save(self.path, self.record)
+
+    def _enter_cgroup(self) -> None:
+        resources = self.inputs.linux.get("resources") or {}
+        if self.cgroup:
+            self.cgroup.attach(self.init.pid)
+            self.cgroup.apply(resources)
+            self.cgroup.attach_last(self.init.pid)
+
+    def _run_host_hooks(self) -> None:
+        self._hooks_ran = True
+        state = document(self.record, "creating")
+        hooks.run(self.runtime, self.config, ("prestart", "createRuntime"), state)
+
+    def _run_init(self) -> None:
+        init, inputs = self.init, self.inputs
+        pid = 1 if inputs.namespaces.get("pid") == "" else init.pid
+        program = self.program = Program(init.slots)
+        self._gate = compiler.init(
+            program,
+            inputs,
+            self.caps,
+            listener=self._listener,
+            uid=self.runtime.caller.euid,
+            filter=self.filter,
+            state_creating=codec.dumps(document(self.record, "creating", pid)),
+            state_created=codec.dumps(document(self.record, "created", pid)),
+        )
+        try:
+            init.send(program)
+            reply = init.receive(program)
+        except Failure as failure:
+            failure.reply.close()
+            raise self._explain(failure) from None
+        if reply.fds:
+            self.master = reply.fds.pop()
+        reply.close()
+
+    def _explain(self, failure: Failure) -> KaaError:
+        if failure.op.call == "find_executable":
+            return executable_error(self.config["process"], failure.errno)
+        return hooks.explain(failure) or self.init.explain(failure)
+
+    def take_master(self) -> int:
+        """The master of the container's terminal; it is the taker's to close."""
+        master, self.master = self.master, -1
+        return master
+
+    def announce(self, pid_file: str, pidfd_socket: str) -> None:
+        """The container is created: record it, and write the pid file."""
+        self.record["status"] = "created"
+        self.record["start"] = [
+            (op.pointer, op.phrase, op.call) for op in self.program.ops[self._gate :]
+        ]
+        self.record["gate"] = self._gate
+        records.save(self.path, self.record)
+        if pidfd_socket:
+            console.send_pidfd(self.runtime.caller.path(pidfd_socket), self.init.pidfd, b"standard")
+        if pid_file:
+            records.write(
+                self.runtime.caller.path(pid_file), str(self.init.pid).encode(), mode=0o644
+            )
+
+    # -- the end --------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go of the container, which lives on."""
+        self.init.close()
+        posix.close(self._progress)
+
+    def undo(self) -> None:
+        """Remove everything that was made; never raises."""
+        if self.master >= 0:
+            posix.close(self.master)
+        if self._init is not None:
+            self._init.kill()
+        if self._progress >= 0:
+            posix.close(self._progress)
+        clean_up(self.runtime, self.record, self.cgroup, self.path)
+        if self._hooks_ran:
+            run_poststop(self.runtime, self.config, self.record)
+
+
+def executable_error(process: "Json", errno: int) -> KaaError:
+    """The lookup of args[0] failed: in the words that engines turn into 126 and 127."""
+    name = process["args"][0]
+    if errno == ENOENT and "/" not in name:
+        reason = "executable file not found in $PATH"
+    else:
+        from kaa.errors import strerror
+
+        reason = strerror(errno)
+    return SyscallError(
+        f'exec: "{name}": {reason}', pointer="/process/args/0", path=name, errno=errno
+    )
+
+
+def clean_up(runtime: "Runtime", record: "Json", cgroup: "Cgroup | None", path: str) -> None:
+    """Kill what is in the cgroup, remove it and the state directory; says what it cannot."""
+    if cgroup is not None:
+        try:
+            cgroup.kill_all()
+            cgroup.delete()
+        except (KaaError, OSError) as error:
+            runtime.warn(f"remove the cgroup of {record['id']}: {error}")
+    records.remove_directory(path)
+
+
+def run_poststop(runtime: "Runtime", config: "Json", record: "Json") -> None:
+    """The poststop hooks: one that fails is worth a warning and stops nothing (runtime.md)."""
+    listed = (config.get("hooks") or {}).get("poststop") or []
+    state = document(record, "stopped", 0)
+    for hook in listed:
+        try:
+            hooks.run(runtime, {"hooks": {"poststop": [hook]}}, ("poststop",), state)
+        except (KaaError, OSError) as error:
+            runtime.warn(str(error))
+
+

@@ -1,0 +1,235 @@
+"""`exec`: run one more process in a container."""
+
+import posix
+
+from kaa.compile import exec as compiler
+from kaa.compile.process import Capabilities, variables
+from kaa.container import console, facts
+from kaa.container import record as records
+from kaa.container.create import executable_error
+from kaa.container.foreground import Foreground
+from kaa.container.proc import is_same
+from kaa.container.run import check_terminal
+from kaa.container.state import cgroup_of, status
+from kaa.errors import ConfigError, NotRunning, SyscallError
+from kaa.program.init import Init
+from kaa.program.program import Program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kaa.compile.inputs import Inputs, Json
+    from kaa.container.runtime import Runtime
+
+# what a process document without them takes from the container's
+_INHERITED = (
+    "capabilities",
+    "apparmorProfile",
+    "selinuxLabel",
+    "rlimits",
+    "ioPriority",
+    "scheduler",
+    "execCPUAffinity",
+)
+_CAPABILITY_SETS = ("bounding", "effective", "permitted")
+
+
+def exec(
+    runtime: "Runtime",
+    id: str,
+    process: "Json | None" = None,
+    *,
+    args: "list[str] | None" = None,
+    overrides: "Json | None" = None,
+    pid_file: str = "",
+    console_socket: str = "",
+    pidfd_socket: str = "",
+    detach: bool = False,
+    preserve_fds: int = 0,
+    cgroups: "list[str] | None" = None,
+    ignore_paused: bool = False,
+) -> int:
+    """Run a process in the container `id` and return its exit code (0 with `detach`).
+
+    `process` is a whole process document (`--process`); otherwise `args` and
+    `overrides` change the container's own. Raises NotRunning when the container
+    is stopped, or paused unless `ignore_paused`.
+    """
+    record = records.load(runtime.root, id)
+    now = status(runtime.root, record)
+    if now == "stopped":
+        raise NotRunning("cannot exec in a stopped container")
+    if now == "paused" and not ignore_paused:
+        raise NotRunning("cannot exec in a paused container (use --ignore-paused to override)")
+    config = records.load_config(runtime.root, id)
+    doc = process_document(config["process"], process, args, overrides or {})
+    check_terminal(bool(doc.get("terminal")), console_socket, detach)
+    entry = _Entry(runtime, record, {**config, "process": doc}, preserve_fds, cgroups or [])
+    foreground = None if detach else Foreground()
+    try:
+        master = entry.enter()
+        if console_socket:
+            console.send(runtime.caller.path(console_socket), master)
+            master = -1
+        if foreground:
+            foreground.adopt(master, entry.init.pid)
+        entry.start()
+        if pidfd_socket:
+            console.send_pidfd(runtime.caller.path(pidfd_socket), entry.init.pidfd, b"setns")
+        if pid_file:
+            pid = str(entry.init.pid).encode()
+            records.write(runtime.caller.path(pid_file), pid, mode=0o644)
+        code = foreground.wait() if foreground else 0
+    except BaseException:
+        entry.init.kill()
+        raise
+    finally:
+        if foreground:
+            foreground.close()
+    entry.init.close()
+    return code
+
+
+def process_document(
+    own: "Json", process: "Json | None", args: "list[str] | None", overrides: "Json"
+) -> "Json":
+    """The document of the process to run: given whole, or the container's with changes."""
+    if process is not None:
+        doc = dict(process)
+        for key in _INHERITED:
+            if key not in doc and key in own:
+                doc[key] = own[key]
+        return doc
+    if not args:
+        raise ConfigError("process args cannot be empty", pointer="/process/args")
+    doc = {**own, "args": args, "terminal": bool(overrides.get("tty"))}
+    if overrides.get("cwd"):
+        doc["cwd"] = overrides["cwd"]
+    if overrides.get("env"):
+        doc["env"] = [*(own.get("env") or []), *overrides["env"]]
+    user = dict(own.get("user") or {})
+    if overrides.get("user"):
+        uid, gid = overrides["user"]
+        user["uid"] = uid
+        if gid is not None:
+            user["gid"] = gid
+    if overrides.get("additional_gids"):
+        user["additionalGids"] = [
+            *(user.get("additionalGids") or []),
+            *overrides["additional_gids"],
+        ]
+    doc["user"] = user
+    if overrides.get("caps"):
+        doc["capabilities"] = _with_caps(own.get("capabilities") or {}, overrides["caps"])
+    if overrides.get("no_new_privs"):
+        doc["noNewPrivileges"] = True
+    if overrides.get("process_label"):
+        doc["selinuxLabel"] = overrides["process_label"]
+    if overrides.get("apparmor"):
+        doc["apparmorProfile"] = overrides["apparmor"]
+    return doc
+
+
+def _with_caps(own: "Json", added: list[str]) -> "Json":
+    """--cap never touches the inheritable set (CVE-2022-29162), and ambient only if that has it."""
+    names = [n if n.startswith("CAP_") else f"CAP_{n}" for n in (a.upper() for a in added)]
+    sets = {key: [*(own.get(key) or []), *names] for key in _CAPABILITY_SETS}
+    inheritable = own.get("inheritable") or []
+    ambient = [*(own.get("ambient") or []), *(n for n in names if n in inheritable)]
+    return {**own, **sets, "ambient": ambient}
+
+
+class _Entry:
+    """A process on its way into a container."""
+
+    def __init__(
+        self,
+        runtime: "Runtime",
+        record: "Json",
+        config: "Json",
+        preserve_fds: int,
+        cgroups: list[str],
+    ) -> None:
+        self._runtime = runtime
+        self._record = record
+        self._doc = config["process"]
+        self._cgroups = cgroups
+        self._inputs = self._gather(config, preserve_fds)
+        self._caps = Capabilities(self._doc.get("capabilities"), self._inputs.last_cap)
+        self._filter = self._seccomp()
+        self._env: list[str] = variables(self._doc, self._inputs)
+        self.init = Init.spawn(runtime.caller, preserve_fds=preserve_fds)
+
+    def _gather(self, config: "Json", preserve_fds: int) -> "Inputs":
+        from kaa.compile.inputs import Inputs
+        from kaa.compile.namespaces import requested
+
+        facts.check_preserved(preserve_fds)
+        return Inputs(
+            config,
+            id=self._record["id"],
+            bundle=self._record["bundle"],
+            namespaces=requested(config),
+            privileged=self._runtime.caller.euid == 0,
+            preserve_fds=preserve_fds,
+            terminal=bool(self._doc.get("terminal")),
+            last_cap=facts.last_capability(),
+            limits=facts.current_limits(self._doc),
+        )
+
+    def _seccomp(self) -> "object | None":
+        section = self._inputs.linux.get("seccomp")
+        if not section:
+            return None
+        from kaa.compile import seccomp
+
+        return seccomp.filter_for(
+            section, cache_dir=f"{self._runtime.root}/.cache", machine=posix.uname().machine
+        )
+
+    def enter(self) -> int:
+        """Into the container, as a process that waits; returns the terminal's master or -1."""
+        init = self.init
+        program = Program(init.slots)
+        target = compiler.hold(program, self._record["pid"])
+        init.run(program)
+        if not is_same(self._record["pid"], self._record["start_time"]):
+            raise NotRunning("cannot exec in a stopped container")
+        program = Program(init.slots)
+        home = compiler.enter(
+            program, self._inputs, self._doc, target, self._caps, self._filter
+        )
+        reply = init.run(program)
+        if home is not None:
+            said = reply.rest().split(b"\0", 1)[0]
+            self._env.append(said.decode("utf-8", "surrogateescape"))
+        master = reply.fds.pop() if reply.fds else -1
+        reply.close()
+        try:
+            program = Program(init.slots)
+            init.send_fork(program)
+            init.receive_fork(program)
+        except BaseException:
+            if master >= 0:
+                posix.close(master)
+            raise
+        return master
+
+    def start(self) -> None:
+        """Into the cgroup, and go."""
+        cgroup = cgroup_of(self._record)
+        if cgroup is not None:
+            cgroup.join(self.init.pid, self._cgroups)
+        program = Program(self.init.slots)
+        compiler.start(
+            program, self._inputs, self._doc, self._caps, self._filter, self._env
+        )
+        self.init.run(program)
+        self.init.go()
+        try:
+            self.init.wait_exec(program)
+        except SyscallError as error:
+            if error.call == "find_executable" and error.errno is not None:
+                raise executable_error(self._doc, error.errno) from None
+            raise
+
+

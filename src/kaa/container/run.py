@@ -1,0 +1,97 @@
+"""`run`: create, start, and (in the foreground) wait for the end."""
+
+import posix
+
+from kaa.container import console
+from kaa.container import record as records
+from kaa.container.create import Launch, run_poststop
+from kaa.container.foreground import Foreground
+from kaa.container.start import run_poststart
+from kaa.container.state import cgroup_of
+from kaa.errors import KaaError
+from kaa.spec.load import load
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kaa.container.runtime import Runtime
+
+
+def run(
+    runtime: "Runtime",
+    id: str,
+    *,
+    bundle: str,
+    pid_file: str = "",
+    console_socket: str = "",
+    pidfd_socket: str = "",
+    no_pivot: bool = False,
+    no_new_keyring: bool = False,
+    preserve_fds: int = 0,
+    detach: bool = False,
+    keep: bool = False,
+) -> int:
+    """Run the bundle as the container `id`; returns the exit code of its process.
+
+    In the foreground signals are passed on, a terminal is relayed, and the
+    container is removed at its end unless `keep`; 128 + n stands for the death
+    by signal n. With `detach` it returns 0 once the process was executed.
+    """
+    bundle = runtime.caller.path(bundle)
+    config = load(bundle)
+    check_terminal(bool(config["process"].get("terminal")), console_socket, detach)
+    with records.Lock(runtime.root, id):
+        launch = Launch(
+            runtime,
+            id,
+            config,
+            bundle=bundle,
+            no_pivot=no_pivot,
+            no_new_keyring=no_new_keyring,
+            preserve_fds=preserve_fds,
+        )
+        foreground = None if detach else Foreground()
+        try:
+            launch.set_up(gate=False)
+            if console_socket:
+                console.send(runtime.caller.path(console_socket), launch.take_master())
+            if foreground:
+                foreground.adopt(launch.take_master(), launch.init.pid)
+            launch.announce(pid_file, pidfd_socket)
+            launch.init.go()
+            launch.init.wait_exec(launch.program)
+            run_poststart(runtime, config, launch.record)
+        except BaseException:
+            if foreground:
+                foreground.close()
+            launch.undo()
+            raise
+        if foreground is None:
+            launch.close()
+            return 0
+    try:
+        code = foreground.wait()
+    finally:
+        foreground.close()
+        launch.close()
+    if not keep:
+        _remove(runtime, launch)
+    return code
+
+
+def check_terminal(terminal: bool, console_socket: str, detach: bool) -> None:
+    """A terminal needs someone at its other end: ourselves, or the console socket's owner."""
+    if detach and terminal and not console_socket:
+        raise KaaError("cannot allocate tty if runc will detach without setting console socket")
+    if console_socket and not (detach and terminal):
+        raise KaaError("cannot use console socket if runc will not detach or allocate tty")
+
+
+def _remove(runtime: "Runtime", launch: Launch) -> None:
+    with records.Lock(runtime.root, launch.record["id"]) as lock:
+        if not posix.access(launch.path, posix.F_OK):
+            return  # somebody deleted it meanwhile
+        from kaa.container.create import clean_up
+
+        clean_up(runtime, launch.record, cgroup_of(launch.record), launch.path)
+        lock.forget()
+    run_poststop(runtime, launch.config, launch.record)

@@ -1,0 +1,86 @@
+"""`start`: open the gate at which the created container waits."""
+
+import posix
+
+from kaa.container import hooks
+from kaa.container import record as records
+from kaa.container.console import connect
+from kaa.container.proc import open_pidfd
+from kaa.container.state import cgroup_of, document, status
+from kaa.errors import HookError, InitDied, KaaError, NotRunning
+from kaa.program.init import await_end, check_executed
+from kaa.program.program import Op
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kaa.compile.inputs import Json
+    from kaa.container.runtime import Runtime
+
+_REFUSALS = {
+    "creating": "cannot start a container that is still being created",
+    "running": "cannot start an already running container",
+    "stopped": "cannot start a container that has stopped",
+    "paused": "cannot start a container in the paused state",
+}
+
+
+def start(runtime: "Runtime", id: str) -> None:
+    """Start the process of the created container `id`; returns once it was executed.
+
+    Raises NotRunning unless the container is `created`, and the error of the
+    step that failed (a hook, a limit, execve itself).
+    """
+    with records.Lock(runtime.root, id):
+        record = records.load(runtime.root, id)
+        now = status(runtime.root, record)
+        if now != "created":
+            raise NotRunning(_REFUSALS[now])
+        path = records.directory(runtime.root, id)
+        progress = posix.open(f"{path}/progress", posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            _open_gate(record, path, progress)
+        finally:
+            posix.close(progress)
+        run_poststart(runtime, records.load_config(runtime.root, id), record)
+
+
+def _open_gate(record: "Json", path: str, progress: int) -> None:
+    try:
+        pidfd = open_pidfd(record["pid"], record["start_time"])
+    except ProcessLookupError:
+        raise NotRunning(_REFUSALS["stopped"]) from None
+    connection = connect(f"{path}/start.sock", "start socket")
+    try:
+        connection.send(b"G")
+        await_end(connection, pidfd)
+    finally:
+        connection.close()
+        posix.close(pidfd)
+    try:
+        check_executed(progress, recorded_ops(record), record["gate"])
+    except InitDied as error:
+        cgroup = cgroup_of(record)
+        if cgroup and cgroup.oom_kills():
+            raise KaaError(
+                "container init was OOM-killed (memory limit too low?)",
+                pointer="/linux/resources/memory/limit",
+            ) from error
+        raise
+
+
+def recorded_ops(record: "Json") -> list[Op]:
+    """The ops behind the gate, as far as an error needs them."""
+    return [Op(call, (), 0, pointer, phrase) for pointer, phrase, call in record["start"]]
+
+
+def run_poststart(runtime: "Runtime", config: "Json", record: "Json") -> None:
+    """The poststart hooks; when one fails the container is killed and the start has failed."""
+    if not (config.get("hooks") or {}).get("poststart"):
+        return
+    try:
+        hooks.run(runtime, config, ("poststart",), document(record, "running"))
+    except HookError:
+        from kaa.container.kill import kill_everything
+
+        kill_everything(record)
+        raise

@@ -1,0 +1,68 @@
+"""The kit itself: its traps must catch what they are for."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from kit import fdleaker, leftovers, probe
+from kit.container import CGROUPS, Container
+from kit.hostcanary import HostCanary
+from kit.swapper import Swapper
+
+from .conftest import MARK
+
+
+def test_the_probe_reports(container: Container) -> None:
+    report = probe.run(container)
+    assert report["pid"] == 1
+    assert report["cwd"] == "/"
+    assert report.status["NoNewPrivs"] == "1"
+    assert set(report["fds"]) == {"0", "1", "2"}
+    assert report.capabilities("Eff") == {"CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"}
+
+
+def test_leftovers_see_processes_cgroups_mounts_and_descriptors(tmp: Path) -> None:
+    before = leftovers.Snapshot(MARK)
+    process = subprocess.Popen(["sleep", "100"])
+    group = next(path for path in (CGROUPS / "pids", CGROUPS) if path.is_dir()) / f"{MARK}left"
+    group.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "left", str(tmp)], check=True)
+    descriptor = os.open("/", os.O_RDONLY)
+    kinds = {text.split(":")[0] for text in leftovers.since(before, MARK, 0.1)}
+    os.close(descriptor)
+    leftovers.sweep(MARK, before)
+    process.wait()
+    assert kinds == {"process", "cgroup", "mount", "descriptor"}
+    assert leftovers.since(before, MARK) == []
+
+
+def test_an_orphan_is_seen_and_swept(tmp: Path) -> None:
+    before = leftovers.Snapshot(MARK)
+    subprocess.run(["sh", "-c", "setsid sleep 100 &"], check=True)
+    left = leftovers.since(before, MARK, 0.1)
+    leftovers.sweep(MARK, before)
+    assert any("sleep 100" in text for text in left)
+
+
+def test_the_canary_sings(tmp: Path) -> None:
+    canary = HostCanary(tmp / "watched")
+    canary.intact()
+    (canary.path / "sub/new").touch()
+    with pytest.raises(AssertionError, match="sub/new"):
+        canary.intact()
+
+
+def test_the_swapper_swaps(tmp: Path) -> None:
+    (tmp / "a").mkdir()
+    (tmp / "b").symlink_to("/")
+    with Swapper(tmp / "a", tmp / "b"):
+        seen = {(tmp / "a").is_symlink() for _ in range(2000)}
+    assert seen == {True, False}
+
+
+def test_the_fdleaker_leaks(tmp: Path) -> None:
+    shown = subprocess.run(
+        [*fdleaker.prefix(), "ls", "/proc/self/fd"], capture_output=True, text=True, check=True
+    )
+    assert set(map(str, range(3, 41))) <= set(shown.stdout.split())

@@ -1,0 +1,91 @@
+"""Root file systems for the containers of the tests."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from . import hostns
+from .build import CACHE, Lock
+
+APPLETS = (
+    "awk basename cat chmod chown cp cut date dd df dirname dmesg echo env expr false find "
+    "grep head hostname id ifconfig ip ipcs kill ln ls md5sum mkdir mkfifo mknod mount "
+    "mountpoint mv nc nice nohup od ping pivot_root printf ps pwd readlink realpath rm rmdir "
+    "sed seq setsid sh sleep sort stat stty sync tail tee test time timeout top touch tr "
+    "true tty umount uname uniq unshare vi wc whoami xargs yes cttyhack chroot ulimit nproc"
+).split()
+
+PASSWD = """\
+root:x:0:0:root:/root:/bin/sh
+daemon:x:1:1::/usr/sbin:/bin/false
+user:x:1000:1000::/home/user:/bin/sh
+"""
+GROUP = "root:x:0:\ndaemon:x:1:\nusers:x:100:user\nuser:x:1000:\n"
+
+DEBIAN_PACKAGES = "python3-minimal,redis-server,redis-tools,procps,iproute2"
+
+
+def busybox(target: Path) -> Path:
+    """A minimal root at `target`: busybox, its applets, passwd and group, empty mount points.
+
+    Everything is a fresh copy, so that a hostile container harms only its own test.
+    """
+    directories = "bin dev etc home/user proc root sys tmp usr/bin var/tmp".split()
+    for name in directories:
+        (target / name).mkdir(parents=True, exist_ok=True)
+    (target / "tmp").chmod(0o1777)
+    target.chmod(0o755)
+    shutil.copy(shutil.which("busybox") or "/bin/busybox", target / "bin/busybox")
+    (target / "bin/busybox").chmod(0o755)
+    for applet in APPLETS:
+        (target / "bin" / applet).symlink_to("busybox")
+    (target / "etc/passwd").write_text(PASSWD)
+    (target / "etc/group").write_text(GROUP)
+    os.chown(target / "home/user", 1000, 1000)
+    return target
+
+
+def debian() -> Path:
+    """A debootstrap'ed Debian 12 with `DEBIAN_PACKAGES`, in the cache: to be used read-only.
+
+    Use it as the lower layer of an overlay. Made once for each list of packages.
+    """
+    digest = hashlib.sha256(DEBIAN_PACKAGES.encode()).hexdigest()[:12]
+    target = CACHE / f"debian-{digest}"
+    with Lock("debian"):
+        if not target.exists():
+            fresh = CACHE / f"debian-{digest}.{os.getpid()}"
+            shutil.rmtree(fresh, ignore_errors=True)
+            include = f"--include={DEBIAN_PACKAGES}"
+            made = subprocess.run(
+                hostns.with_network(
+                    ["debootstrap", "--variant=minbase", include, "bookworm", str(fresh)]
+                ),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+            if made.returncode:
+                shutil.rmtree(fresh, ignore_errors=True)
+                raise RuntimeError(f"debootstrap failed:\n{made.stdout[-4000:]}")
+            fresh.rename(target)
+    return target
+
+
+class Overlay:
+    """A throw-away writable view of `lower`, mounted at `directory`/root."""
+
+    def __init__(self, lower: Path, directory: Path) -> None:
+        self.root = directory / "root"
+        for name in ("upper", "work", "root"):
+            (directory / name).mkdir(parents=True)
+        options = f"lowerdir={lower},upperdir={directory}/upper,workdir={directory}/work"
+        subprocess.run(
+            ["mount", "-t", "overlay", "overlay", "-o", options, str(self.root)], check=True
+        )
+
+    def close(self) -> None:
+        subprocess.run(["umount", str(self.root)], check=True)

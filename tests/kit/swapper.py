@@ -1,0 +1,25 @@
+"""The attacker who races: exchanges two paths while the runtime uses them."""
+
+import subprocess
+import time
+from pathlib import Path
+
+from . import build
+
+
+class Swapper:
+    """While in the `with` block, `first` and `second` trade places all the time."""
+
+    def __init__(self, first: Path, second: Path) -> None:
+        self._argv = [str(build.program("swapper")), str(first), str(second)]
+
+    def __enter__(self) -> "Swapper":
+        self._process = subprocess.Popen(self._argv, stderr=subprocess.PIPE)
+        time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        died = self._process.poll()
+        self._process.kill()
+        _, err = self._process.communicate()
+        assert died is None, f"the swapper ended by itself: {err.decode()}"
