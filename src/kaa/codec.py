@@ -117,17 +117,21 @@ def _explain(text: str, where: str) -> "Any":
         reason = error.msg[:1].lower() + error.msg[1:]
         raise _error(where, error.lineno, error.colno, reason) from None
     except _Number as error:
-        import re
-
-        literal = re.escape(error.literal)
-        for found in re.finditer(rf'"(?:[^"\\]|\\.)*"|(?<![\w.+-]){literal}(?![\w.+-])', text):
-            if found[0] == error.literal:
-                break
-        line, column = _position(text[: found.start()])
+        line, column = _position(text[: _find(text, error.literal)])
         shown = error.literal if len(error.literal) < 24 else f"{error.literal[:20]}..."
         raise _error(where, line, column, f"{shown} is not a number that JSON allows") from None
     except RecursionError:
         raise ConfigError(f"{where}: it is nested too deeply", path=where) from None
+
+
+def _find(text: str, literal: str) -> int:
+    """The offset of the first number or constant in `text` that begins with `literal`."""
+    import re
+
+    for found in re.finditer(rf'"(?:[^"\\]|\\.)*"|(?<![\w.+-]){re.escape(literal)}', text):
+        if found[0] == literal:
+            return found.start()
+    return 0
 
 
 def _position(before: str) -> tuple[int, int]:

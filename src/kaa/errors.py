@@ -8,7 +8,7 @@ the path, the errno, a hint) are attributes, and `record()` is their JSON form.
 import errno as _errno
 import posix
 
-ERRNO_NAMES: dict[int, str] = _errno.errorcode
+ERRNO_NAMES: dict[int, str] = dict(_errno.errorcode)
 
 
 class KaaError(Exception):

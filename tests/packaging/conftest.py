@@ -33,13 +33,10 @@ def run(*command: object, **how: object) -> subprocess.CompletedProcess[str]:
 
 
 def build(target: str, directory: Path, source: Path = ROOT, **environ: str) -> Path:
-    """Build a "wheel" or an "sdist" of `source` into `directory`."""
+    """Build a "wheel", an "sdist" or an "editable" wheel of `source` (PEP 517, PEP 660)."""
     directory.mkdir(parents=True, exist_ok=True)
-    run(
-        *(sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", directory),
-        cwd=source,
-        env={**ENVIRONMENT, **environ},
-    )
+    script = f"import sys, hatchling.build as b; b.build_{target}(sys.argv[1])"
+    run(sys.executable, "-c", script, directory, cwd=source, env={**ENVIRONMENT, **environ})
     (built,) = directory.iterdir()
     return built
 
@@ -75,7 +72,7 @@ def pip_install(python: Path, *arguments: object, **environ: str) -> None:
     """Run pip install for `python`, from the files at hand alone."""
     run(
         *(sys.executable, "-m", "pip", "--python", python, "install", "--quiet"),
-        *("--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check"),
+        *("--no-deps", "--no-index", "--disable-pip-version-check"),
         *arguments,
         env={**ENVIRONMENT, "PIP_BREAK_SYSTEM_PACKAGES": "1", **environ},
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ENVIRONMENT, copy_source, find_python, make_venv, pip_install, run
+from .conftest import ENVIRONMENT, build, copy_source, find_python, make_venv, pip_install, run
 
 HERE = sys.version_info[1]
 MARK = "9.9.9+of-the-installed-copy"
@@ -76,7 +76,9 @@ def test_debian_package_layout(wheel: Path, tmp_path: Path) -> None:
 
 def test_editable(tmp_path: Path) -> None:
     source = copy_source(tmp_path / "source")
-    pip_install(make_venv(find_python(HERE), tmp_path / "venv"), "--editable", source)
+    # Where pip got `--editable source`, it would have to download hatchling for the build.
+    editable = build("editable", tmp_path / "wheel", source)
+    pip_install(make_venv(find_python(HERE), tmp_path / "venv"), editable)
     assert (source / "src/kaa/init/kaa-init").exists()
     mark(source / "src/kaa")
     assert version(tmp_path / "venv/bin/kaa", HERE) == MARK

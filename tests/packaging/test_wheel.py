@@ -70,7 +70,7 @@ def test_is_reproducible_from_anywhere_and_through_an_sdist(wheel: Path, tmp_pat
 def test_building_leaves_nothing_in_the_source(tmp_path: Path) -> None:
     source = copy_source(tmp_path / "source")
     before = sorted(source.rglob("*"))
-    build("wheel", tmp_path / "wheel", source)
+    build("wheel", tmp_path / "wheel", source, PYTHONDONTWRITEBYTECODE="1")
     assert sorted(source.rglob("*")) == before
 
 

@@ -6,17 +6,17 @@ Order of use: `record` (to disk), `create`, `record` again, `attach`, `apply`,
 
 import posix
 from _signal import SIGKILL, pidfd_send_signal
-from errno import EACCES, EBUSY, EINVAL, ENOENT, EPERM, EROFS, ESRCH
+from errno import EACCES, EBUSY, EINVAL, ENOENT, EPERM, EROFS
 from time import monotonic, sleep
 
 from kaa.caller import normpath
 from kaa.cgroups import files
 from kaa.cgroups.files import failure
-from kaa.errors import CgroupError, KaaError, strerror
+from kaa.errors import CgroupError, strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from kaa.cgroups.conversions import Json, Setting
@@ -389,28 +389,27 @@ class Cgroup:
             handles: dict[int, int] = {}
             try:
                 for pid in pids[at : at + _PIDFDS]:
-                    try:
-                        handles[pid] = posix.pidfd_open(pid)
-                    except ProcessLookupError:
-                        continue
+                    handle = _unless_gone(posix.pidfd_open, pid)
+                    if handle is not None:
+                        handles[pid] = handle
                 for pid in handles.keys() & self.pids():
-                    pidfd_send_signal(handles[pid], signal)
-            except OSError as error:
-                if error.errno != ESRCH:
-                    raise CgroupError(
-                        f"signal a process of the container: {strerror(error.errno or 0)}",
-                        call="pidfd_send_signal",
-                        errno=error.errno,
-                    ) from None
+                    _unless_gone(pidfd_send_signal, handles[pid], signal)
             finally:
-                for fd in handles.values():
-                    posix.close(fd)
+                for handle in handles.values():
+                    posix.close(handle)
 
     # -- the end -----------------------------------------------------------------
 
     def delete(self) -> None:
-        """Remove the cgroups, with all below them; up to two seconds for dying processes."""
-        deadline = monotonic() + (_DELETE_S if self.made is not None else 0)
+        """Remove the cgroups, with all below them; up to two seconds for dying processes.
+
+        Before `create` (its crash is being cleaned up) only what is empty is removed.
+        """
+        if self.made is None:
+            self.made = [hierarchy.dir for hierarchy in self.hierarchies]
+            self._remove_made()
+            return
+        deadline = monotonic() + _DELETE_S
         pause = 0.0005
         for hierarchy in self.hierarchies:
             while True:
@@ -452,6 +451,15 @@ def _may_be_missing(file: str, value: str) -> bool:
     return file == "memory.memsw.limit_in_bytes" and value == "-1"
 
 
-def missing_cgroup(doing: str, why: str) -> KaaError:
-    """There is no cgroup to do it with."""
-    return CgroupError(f"{doing}: the container has no cgroup for it", hint=why or None)
+def _unless_gone(call: "Callable[..., Any]", *args: int) -> "Any":
+    """The result of the call, or None if the process has ended."""
+    try:
+        return call(*args)
+    except ProcessLookupError:
+        return None
+    except OSError as error:
+        raise CgroupError(
+            f"signal a process of the container: {strerror(error.errno or 0)}",
+            call=call.__name__,
+            errno=error.errno,
+        ) from None

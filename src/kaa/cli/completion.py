@@ -29,6 +29,11 @@ def _operand(word: str) -> str:
     return _OPERANDS.get(word, word)
 
 
+def _function(route: Route) -> str:
+    """The name of a command's shell function."""
+    return "_" + "_".join([c.name for c in route])
+
+
 # -- bash ------------------------------------------------------------------
 
 _BASH = r"""# bash completion for kaa, made by `kaa completion bash`
@@ -167,13 +172,13 @@ def _zsh_function(route: Route) -> str:
     local = "    local curcontext=$curcontext state line\n    local -A opt_args\n"
     if len(route) == 1:
         local += "    local -a _kaa_root\n"
-    return f"{_zsh_name(route)}() {{\n{local}    {body}\n{after}}}\n"
+    return f"{_function(route)}() {{\n{local}    {body}\n{after}}}\n"
 
 
 def _zsh_dispatch(route: Route) -> str:
     commands = route[-1].commands
     described = "\n".join([f"            '{c.name}:{_zsh_text(c.summary)}'" for c in commands])
-    cases = "\n".join([f"        {c.name}) {_zsh_name((*route, c))} ;;" for c in commands])
+    cases = "\n".join([f"        {c.name}) {_function((*route, c))} ;;" for c in commands])
     root = ""
     if len(route) == 1:
         root = "    (( $+opt_args[--root] )) && _kaa_root=(--root ${(Q)opt_args[--root]})\n"
@@ -184,24 +189,17 @@ def _zsh_dispatch(route: Route) -> str:
     )
 
 
-def _zsh_name(route: Route) -> str:
-    return "_" + "_".join([c.name for c in route])
-
-
 def _zsh_option(option: Option) -> str:
-    names = _names(option)
-    value = ""
+    text, equals = f"[{_zsh_text(option.help)}]", ""
     if option.kind != FLAG:
-        value = f":{_zsh_text(option.value)}:{_zsh_action(_value(option))}"
-    text = f"[{_zsh_text(option.help)}]{value}"
-    repeat = "*" if option.kind == LIST else ""
-    if repeat or len(names) == 1:
-        spec = f"'{repeat}'" if repeat else ""
-    else:
-        spec = f"'({' '.join(names)})'"
-    if len(names) == 1:
-        return f"{spec}{names[0]}{'=' if value else ''}'{text}'"
-    return f"{spec}{{{names[0]}{'=' if value else ''},{names[1]}}}'{text}'"
+        text += f":{_zsh_text(option.value)}:{_zsh_action(_value(option))}"
+        equals = "="
+    names = f"--{option.name}{equals}"
+    again = "*" if option.kind == LIST else ""
+    if option.short:
+        again = again or f"(--{option.name} -{option.short})"
+        names = f"{{{names},-{option.short}}}"
+    return f"'{again}'{names}'{text}'"
 
 
 def _zsh_action(what: str) -> str:
@@ -248,7 +246,7 @@ def fish() -> str:
         inside = [f"__fish_seen_subcommand_from {c.name}" for c in route[1:]]
         if command.commands:
             names = " ".join([c.name for c in command.commands])
-            here = f"__kaa_before{_zsh_name(route)}"
+            here = f"__kaa_before{_function(route)}"
             test = "; and ".join([*inside, f"not __fish_seen_subcommand_from {names}"])
             lines.append(f"\nfunction {here}\n    {test}\nend\n")
             lines += [

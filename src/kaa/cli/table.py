@@ -213,8 +213,8 @@ _UPDATE: tuple[Option, ...] = (
     _amount("kernel-memory", "ignored", hidden=True),
     _amount("kernel-memory-tcp", "ignored", hidden=True),
     _amount("pids-limit", "number of processes and threads; -1: no limit"),
-    Option("l3-cache-schema", TEXT, "Intel RDT L3 cache schema", value="SCHEMA"),
-    Option("mem-bw-schema", TEXT, "Intel RDT memory bandwidth schema", value="SCHEMA"),
+    Option("l3-cache-schema", TEXT, "refused", value="SCHEMA", hidden=True),
+    Option("mem-bw-schema", TEXT, "refused", value="SCHEMA", hidden=True),
 )
 
 _EXEC: tuple[Option, ...] = (

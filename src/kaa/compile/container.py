@@ -147,7 +147,9 @@ def load_filter(
     """The seccomp filter, and the capability that loading it needed given back."""
     from kaa.compile import seccomp
 
-    p.at("/linux/seccomp", "load the seccomp filter")
-    seccomp.append(p, filter)
+    notifications = seccomp.append(p, filter)
+    if notifications is not None:
+        p.at("/linux/seccomp/listenerPath", "hand over the seccomp listener")
+        p.listener(notifications)
     if extra:
         process.set_capabilities(p, caps)

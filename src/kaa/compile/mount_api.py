@@ -7,11 +7,11 @@ open_tree(2), move_mount(2), mount_setattr(2), fsopen(2), statx(2).
 from _struct import Struct
 from posix import O_CLOEXEC, O_PATH
 
-from kaa.program.program import Program, Ref, Slot
+from kaa.program.program import ANY, Program, Ref, Slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from kaa.program.program import Label
+    from collections.abc import Callable
 
 AT_FDCWD = -100
 AT_SYMLINK_NOFOLLOW = 0x100
@@ -54,15 +54,21 @@ EXISTING, DIRECTORY, FILE, NOFOLLOW = 0, 1, 2, 16
 _ATTR = Struct("=4Q")
 
 
-def clone(p: Program, directory: "int | Slot", path: str, *, recursive: bool) -> Slot:
+def clone(
+    p: Program,
+    directory: "int | Slot",
+    path: str,
+    *,
+    recursive: bool,
+    into: "Slot | None" = None,
+) -> Slot:
     """A detached copy of the mount tree at `path` ("" for the descriptor itself)."""
     flags = OPEN_TREE_CLONE | O_CLOEXEC
     if recursive:
         flags |= AT_RECURSIVE
     if not path:
         flags |= AT_EMPTY_PATH
-    tree: Slot = p.open_tree(directory, path, flags)
-    return tree
+    return p.call("open_tree", directory, path, flags, into=into)
 
 
 def change(
@@ -94,9 +100,8 @@ def map_ids(p: Program, mount: Slot, user_namespace: Slot, *, recursive: bool) -
 
 
 def attach(p: Program, mount: Slot, target: Slot) -> None:
-    """Attach a detached mount at an O_PATH descriptor, and close that."""
+    """Attach a detached mount at an O_PATH descriptor."""
     p.move_mount(mount, "", target, "", MOVE_FROM_FD | MOVE_TO_FD)
-    p.close(target)
 
 
 def new_mount(
@@ -104,30 +109,32 @@ def new_mount(
     kind: str,
     settings: "list[tuple[str, str | None]]",
     attributes: int,
-    refused: "tuple[Label, Label, int] | None" = None,
+    *,
+    refused: tuple[int, ...] = (),
+    instead: "Callable[[Slot], None] | None" = None,
 ) -> Slot:
-    """A detached mount of a new instance of the file system `kind`.
+    """A detached mount of the file system `kind`; a setting without a value is a flag.
 
-    A setting without a value is a flag. `refused` is (before, after, errno):
-    where to go on if the kernel refuses the file system with that errno
-    before or after there is a context, which is then left in the slot that is
-    returned for it to be replaced; see `filesystems.or_else`.
+    If the kernel refuses it with one of the errnos `refused`, what `instead`
+    appends has to put another mount into the slot that it is given.
     """
-    before, after, errno = refused or (None, None, 0)
-    goto_before = (before, errno) if before else None
-    goto_after = (after, errno) if after else None
-    mount = p.slots.take()
-    p.call("fsopen", kind, FSOPEN_CLOEXEC, goto=goto_before, into=mount)
+    other = p.label() if instead else None
+    goto = (other, *refused) if instead else None
+    context = p.fsopen(kind, FSOPEN_CLOEXEC, goto=goto)
     for key, value in settings:
-        if value is None:
-            p.fsconfig(mount, SET_FLAG, key, None, 0)
-        else:
-            p.fsconfig(mount, SET_STRING, key, value, 0)
-    p.fsconfig(mount, CREATE, None, None, 0, goto=goto_after)
-    context = mount
-    mount = p.slots.take()
-    p.call("fsmount", context, FSMOUNT_CLOEXEC, attributes, goto=goto_after, into=mount)
-    p.close(context)
+        command = SET_FLAG if value is None else SET_STRING
+        p.fsconfig(context, command, key, value, 0)
+    p.fsconfig(context, CREATE, None, None, 0, goto=goto)
+    mount: Slot = p.fsmount(context, FSMOUNT_CLOEXEC, attributes, goto=goto)
+    p.call("close", context)
+    if other and instead:
+        done = p.label()
+        p.jump(done)
+        p.place(other)
+        p.call("close", context, ok=ANY)  # none if it was refused at once
+        instead(mount)
+        p.place(done)
+    p.slots.give_back(context)
     return mount
 
 

@@ -95,16 +95,33 @@ _MEMORY_FLAGS = {
 class Capabilities:
     """The five sets as masks, and the names nobody knows (to be warned of)."""
 
-    __slots__ = ("ambient", "bounding", "effective", "inheritable", "permitted", "unknown")
+    __slots__ = (
+        "_last",
+        "_section",
+        "ambient",
+        "bounding",
+        "effective",
+        "inheritable",
+        "permitted",
+        "unknown",
+    )
 
     def __init__(self, section: "Json | None", last: int) -> None:
         self.unknown: list[str] = []
-        for name in ("bounding", "effective", "permitted", "inheritable", "ambient"):
-            mask, unknown = capabilities.parse(
-                (section or {}).get(name) or [], f"/process/capabilities/{name}", last
-            )
-            setattr(self, name, mask)
-            self.unknown += unknown
+        self._section = section or {}
+        self._last = last
+        self.bounding = self._mask("bounding")
+        self.effective = self._mask("effective")
+        self.permitted = self._mask("permitted")
+        self.inheritable = self._mask("inheritable")
+        self.ambient = self._mask("ambient")
+
+    def _mask(self, name: str) -> int:
+        mask, unknown = capabilities.parse(
+            self._section.get(name) or [], f"/process/capabilities/{name}", self._last
+        )
+        self.unknown += unknown
+        return mask
 
 
 # -- on the stage, with the host's privileges -----------------------------

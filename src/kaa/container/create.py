@@ -14,6 +14,7 @@ from kaa.compile.process import Capabilities
 from kaa.container import console, facts, hooks, idmap
 from kaa.container import record as records
 from kaa.container.proc import stat
+from kaa.container.seccomp import hand_over_listener, seccomp_filter
 from kaa.container.state import document
 from kaa.errors import InitDied, KaaError, SyscallError
 from kaa.program.init import Failure, Init
@@ -52,7 +53,7 @@ def create(
             raise KaaError("cannot allocate tty if runc will detach without setting console socket")
     elif console_socket:
         raise KaaError("cannot use console socket if runc will not detach or allocate tty")
-    with records.Lock(runtime.root, id):
+    with records.Lock(runtime.root, id) as lock:
         launch = Launch(
             runtime,
             id,
@@ -70,6 +71,7 @@ def create(
             launch.init.release()
         except BaseException:
             launch.undo()
+            lock.forget()
             raise
         launch.close()
 
@@ -141,11 +143,7 @@ class Launch:
         section = self.inputs.linux.get("seccomp")
         if not section:
             return None
-        from kaa.compile import seccomp
-
-        return seccomp.filter_for(
-            section, cache_dir=f"{self.runtime.root}/.cache", machine=posix.uname().machine
-        )
+        return seccomp_filter(self.runtime, section)
 
     def _cgroup(self) -> "Cgroup | None":
         if self.runtime.no_cgroup:
@@ -252,6 +250,20 @@ class Launch:
         if failure.op.call == "find_executable":
             return executable_error(self.config["process"], failure.errno)
         return hooks.explain(failure) or self.init.explain(failure)
+
+    def go(self) -> None:
+        """Open the gate ourselves and wait until the process was executed."""
+        self.init.go()
+        if self.filter is not None and self.filter.notify:
+            hand_over_listener(
+                self.runtime,
+                self.filter,
+                document(self.record, "creating"),
+                self.init.pidfd,
+                self._progress,
+                self.init.socket,
+            )
+        self.init.wait_exec(self.program)
 
     def take_master(self) -> int:
         """The master of the container's terminal; it is the taker's to close."""

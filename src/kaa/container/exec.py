@@ -10,7 +10,8 @@ from kaa.container.create import executable_error
 from kaa.container.foreground import Foreground
 from kaa.container.proc import is_same
 from kaa.container.run import check_terminal
-from kaa.container.state import cgroup_of, status
+from kaa.container.seccomp import hand_over_listener, seccomp_filter
+from kaa.container.state import cgroup_of, document, status
 from kaa.errors import ConfigError, NotRunning, SyscallError
 from kaa.program.init import Init
 from kaa.program.program import Program
@@ -18,6 +19,7 @@ from kaa.program.program import Program
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kaa.compile.inputs import Inputs, Json
+    from kaa.compile.seccomp import Filter
     from kaa.container.runtime import Runtime
 
 # what a process document without them takes from the container's
@@ -176,15 +178,11 @@ class _Entry:
             limits=facts.current_limits(self._doc),
         )
 
-    def _seccomp(self) -> "object | None":
+    def _seccomp(self) -> "Filter | None":
         section = self._inputs.linux.get("seccomp")
         if not section:
             return None
-        from kaa.compile import seccomp
-
-        return seccomp.filter_for(
-            section, cache_dir=f"{self._runtime.root}/.cache", machine=posix.uname().machine
-        )
+        return seccomp_filter(self._runtime, section)
 
     def enter(self) -> int:
         """Into the container, as a process that waits; returns the terminal's master or -1."""
@@ -225,6 +223,15 @@ class _Entry:
         )
         self.init.run(program)
         self.init.go()
+        if self._filter is not None and self._filter.notify:
+            hand_over_listener(
+                self._runtime,
+                self._filter,
+                document(self._record, "running", self.init.pid),
+                self.init.pidfd,
+                self.init.progress,
+                self.init.socket,
+            )
         try:
             self.init.wait_exec(program)
         except SyscallError as error:

@@ -39,7 +39,7 @@ def run(
     bundle = runtime.caller.path(bundle)
     config = load(bundle)
     check_terminal(bool(config["process"].get("terminal")), console_socket, detach)
-    with records.Lock(runtime.root, id):
+    with records.Lock(runtime.root, id) as lock:
         launch = Launch(
             runtime,
             id,
@@ -57,13 +57,13 @@ def run(
             if foreground:
                 foreground.adopt(launch.take_master(), launch.init.pid)
             launch.announce(pid_file, pidfd_socket)
-            launch.init.go()
-            launch.init.wait_exec(launch.program)
+            launch.go()
             run_poststart(runtime, config, launch.record)
         except BaseException:
             if foreground:
                 foreground.close()
             launch.undo()
+            lock.forget()
             raise
         if foreground is None:
             launch.close()

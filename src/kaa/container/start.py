@@ -6,6 +6,7 @@ from kaa.container import hooks
 from kaa.container import record as records
 from kaa.container.console import connect
 from kaa.container.proc import open_pidfd
+from kaa.container.seccomp import hand_over_listener, seccomp_filter
 from kaa.container.state import cgroup_of, document, status
 from kaa.errors import HookError, InitDied, KaaError, NotRunning
 from kaa.program.init import await_end, check_executed
@@ -36,15 +37,18 @@ def start(runtime: "Runtime", id: str) -> None:
         if now != "created":
             raise NotRunning(_REFUSALS[now])
         path = records.directory(runtime.root, id)
-        progress = posix.open(f"{path}/progress", posix.O_RDONLY | posix.O_CLOEXEC)
+        config = records.load_config(runtime.root, id)
+        progress = posix.open(f"{path}/progress", posix.O_RDWR | posix.O_CLOEXEC)
         try:
-            _open_gate(record, path, progress)
+            _open_gate(runtime, config, record, path, progress)
         finally:
             posix.close(progress)
-        run_poststart(runtime, records.load_config(runtime.root, id), record)
+        run_poststart(runtime, config, record)
 
 
-def _open_gate(record: "Json", path: str, progress: int) -> None:
+def _open_gate(
+    runtime: "Runtime", config: "Json", record: "Json", path: str, progress: int
+) -> None:
     try:
         pidfd = open_pidfd(record["pid"], record["start_time"])
     except ProcessLookupError:
@@ -52,6 +56,11 @@ def _open_gate(record: "Json", path: str, progress: int) -> None:
     connection = connect(f"{path}/start.sock", "start socket")
     try:
         connection.send(b"G")
+        section = (config.get("linux") or {}).get("seccomp") or {}
+        if section.get("listenerPath"):
+            filter = seccomp_filter(runtime, section)
+            state = document(record, "created")
+            hand_over_listener(runtime, filter, state, pidfd, progress, connection)
         await_end(connection, pidfd)
     finally:
         connection.close()

@@ -21,6 +21,7 @@ struct progress {
     s32 err;
     s32 listener;
     s32 pid;
+    u32 taken; /* Python's: it has the listener */
 };
 
 struct init {

@@ -117,8 +117,15 @@ class Init:
         self._owned = owned
 
     @classmethod
-    def spawn(cls, caller: "Caller", progress: int = -1, *, preserve_fds: int = 0) -> "Init":
-        """Start a stage with the caller's stdio and the descriptors 3..3+preserve_fds.
+    def spawn(
+        cls,
+        caller: "Caller",
+        progress: int = -1,
+        *,
+        preserve_fds: int = 0,
+        stdio: tuple[int, int, int] | None = None,
+    ) -> "Init":
+        """Start a stage with the descriptors 3..3+preserve_fds and the caller's stdio, or `stdio`.
 
         `progress` is a descriptor of the progress file; it stays the caller's
         and must stay open while this object is used. Without one, an anonymous
@@ -134,7 +141,7 @@ class Init:
         low = max(64, command_fd + 2)
         moved: list[int] = []
         try:
-            for fd in (theirs.fileno(), progress, *caller.stdio):
+            for fd in (theirs.fileno(), progress, *(stdio or caller.stdio)):
                 moved.append(fcntl(fd, F_DUPFD_CLOEXEC, low))
             targets = (command_fd, command_fd + 1, 0, 1, 2)
             pid = posix.posix_spawn(

@@ -24,6 +24,7 @@ from kaa.program.calls import CALLS, SPECIAL, SPECIALS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 ANY: tuple[int, ...] = (0,)
@@ -36,6 +37,7 @@ STOP, IGNORE, SKIP = 0, 1, 2
 _NUMBERS = {name: i for i, name in enumerate(CALLS)} | {
     name: SPECIAL + i for i, name in enumerate(SPECIALS)
 }
+_ARITY = {n: len(a.lstrip("=").split()) for n, a in (CALLS | SPECIALS).items()}
 _RETURNS_FD = frozenset(n for n, a in (CALLS | SPECIALS).items() if a.startswith("="))
 
 
@@ -177,21 +179,23 @@ class Program:
         into: Slot | None = None,
     ) -> Slot:
         """Append a call; what the methods named after the calls do."""
+        if len(args) > _ARITY[name]:
+            raise TypeError(f"{name} takes {_ARITY[name]} arguments")
         slot = into
         if slot is None:
             slot = self.slots.take() if keep or name in _RETURNS_FD else Slot(NO_SLOT)
         op = Op(name, tuple([self._place(a) for a in args]), slot.number, self._pointer, self._phrase)
         if ok:
             op.policy = IGNORE
-            op.errnos = () if ok == ANY else ok
+            op.errnos = _errnos(() if ok == ANY else ok)
         elif goto is not None:
             op.policy = SKIP
-            op.errnos = tuple(goto[1:])
+            op.errnos = _errnos(tuple(goto[1:]))
             goto[0].froms.append(len(self.ops))
         self.ops.append(op)
         return slot
 
-    def __getattr__(self, name: str) -> "Any":
+    def __getattr__(self, name: str) -> "Callable[..., Slot]":
         if name not in _NUMBERS:
             raise AttributeError(name)
 
@@ -199,7 +203,7 @@ class Program:
             return self.call(name, *args, **how)
 
         setattr(Program, name, method)
-        return getattr(self, name)
+        return getattr(self, name)  # type: ignore[no-any-return]
 
     def close(self, fd: Slot) -> None:
         """Close the descriptor and free its slot."""
@@ -246,6 +250,12 @@ class Program:
         if kind is bool:
             return int(arg)
         raise TypeError(f"{arg!r} cannot be an argument of a system call")
+
+
+def _errnos(errnos: tuple[int, ...]) -> tuple[int, ...]:
+    if len(errnos) > 7:
+        raise ValueError("an op has room for 7 errnos")
+    return errnos
 
 
 def number(name: str) -> int:

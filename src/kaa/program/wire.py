@@ -10,6 +10,7 @@ _OP = Struct("=4HB7B6Q")
 _RELOCATION = Struct("=2I")
 REPLY = Struct("=IIiiII")
 PROGRESS = Struct("=IIiii")
+TAKEN_OFFSET = 20
 PROGRESS_SIZE = 4096
 
 STARTING, SET_UP, CREATED, GO, EXECUTING = range(5)

@@ -157,8 +157,14 @@ def test_whole_profiles(name: str, machine: str) -> None:
         profile["architectures"] = ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"]
     program = compiled(profile, machine).program
     arch, numbers = {
-        "x86_64": (bpf.X86_64, {"read": 0, "personality": 135, "bpf": 321, "clone": 56}),
-        "aarch64": (bpf.AARCH64, {"read": 63, "personality": 92, "bpf": 280, "clone": 220}),
+        "x86_64": (
+            bpf.X86_64,
+            {"read": 0, "personality": 135, "bpf": 321, "clone": 56, "socket": 41},
+        ),
+        "aarch64": (
+            bpf.AARCH64,
+            {"read": 63, "personality": 92, "bpf": 280, "clone": 220, "socket": 198},
+        ),
     }[machine]
 
     def verdict(call: str, *args: int) -> int:
@@ -171,7 +177,12 @@ def test_whole_profiles(name: str, machine: str) -> None:
     assert verdict("personality", 0x40000) == default
     assert verdict("clone", 0x11) == bpf.ALLOW
     assert bpf.run(program, arch, 9_999) == bpf.ENOSYS
-    if name == "docker-like":
+    if name == "podman-like":
+        assert verdict("socket", 16, 3, 9) == bpf.ERRNO | 22
+        assert verdict("socket", 16, 3, 0) == bpf.ALLOW
+        assert verdict("socket", 2, 3, 9) == bpf.ALLOW
+    else:
+        assert verdict("socket", 40) == DENIED  # AF_VSOCK
         assert verdict("clone", 0x10000000) == DENIED  # CLONE_NEWUSER
         assert bpf.run(program, arch, 435) == bpf.ENOSYS  # clone3
 

@@ -28,7 +28,8 @@ def action_of(entry: dict[str, Any], name: str, errno: str) -> int:
 
 
 def holds(comparison: dict[str, Any], args: tuple[int, ...]) -> bool:
-    value, other = args[comparison["index"]], comparison["value"]
+    value = args[comparison["index"]]
+    other: int = comparison["value"]
     match comparison["op"].removeprefix("SCMP_CMP_"):
         case "NE":
             return value != other

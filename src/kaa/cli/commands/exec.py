@@ -45,7 +45,7 @@ def overrides(options: "dict[str, Any]") -> "dict[str, Any]":
     given = options.get
     return {
         "cwd": given("cwd"),
-        "env": given("env", []),
+        "env": [variable(text) for text in given("env", [])],
         "tty": given("tty"),
         "user": user(options["user"]) if "user" in options else None,
         "additional_gids": [group(text) for text in given("additional-gids", [])],
@@ -69,6 +69,13 @@ def user(text: str) -> tuple[int, int | None]:
             f'invalid --user "{text}": must be UID or UID:GID, in numbers up to {_LARGEST_ID}'
         )
     return uid, gid
+
+
+def variable(text: str) -> str:
+    """NAME=VALUE. Raises UsageError."""
+    if "=" not in text[1:]:
+        raise UsageError(f'invalid --env "{text}": must be NAME=VALUE')
+    return text
 
 
 def group(text: str) -> int:
