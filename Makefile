@@ -2,14 +2,13 @@
 
 PREFIX ?= /usr/local
 PYTHON := .venv/bin/python
-C_FILES = $(wildcard src/kaa/init/*.c)
 
 .PHONY: help demo test lint format bench build install clean
 
 help:
 	@echo 'make demo      run a container, from nothing: see kaa at work (root)'
 	@echo 'make test      run the tests (root); ARGS="-k name" and the like are for pytest'
-	@echo 'make lint      ruff, mypy --strict, warnings of two C compilers, cppcheck'
+	@echo 'make lint      ruff, mypy --strict, the warnings of three C compilers, cppcheck'
 	@echo 'make format    let ruff format the Python code'
 	@echo 'make bench     measure kaa beside runc and crun (root)'
 	@echo 'make build     a wheel and a source distribution, in dist/'
@@ -28,7 +27,13 @@ lint:
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) scripts/lint_c.py
+	mkdir -p build/lint
+	set -e; for cc in gcc clang aarch64-linux-gnu-gcc; do \
+	    $(PYTHON) src/kaa/init/build.py --cc $$cc --out build/lint; \
+	    CFLAGS=-Werror $(PYTHON) src/kaa/init/launcher.py --cc $$cc build/lint/kaa; \
+	done
+	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
+	    --inline-suppr src/kaa/init/*.c
 
 format:
 	@sh scripts/setup.sh test

@@ -1,4 +1,6 @@
-"""The second half of demo.sh: makes a bundle, and runs it. In a mount namespace of its own.
+"""The second half of demo.sh: makes a bundle in DIRECTORY, and runs it.
+
+To be called in a mount namespace of its own:
 
     demo.py KAA DIRECTORY [COMMAND...]
 """
@@ -17,7 +19,7 @@ TRACE = Path("/kaa-demo-was-here")
 
 # Run by the host's Python on both sides. /proc/self/mountinfo is in proc(5).
 PROBE = """
-import json, os, pathlib, sys
+import json, os, pathlib, pwd, sys
 mounts = [line.split() for line in open("/proc/self/mountinfo")]
 root = next(m for m in reversed(mounts) if m[4] == "/")
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
@@ -26,7 +28,7 @@ if sys.argv[1:]:
 print(json.dumps({
     "process number": str(os.getpid()),
     "processes it sees": str(sum(name.isdigit() for name in os.listdir("/proc"))),
-    "user": f"{os.getuid()}",
+    "user": f"{pwd.getpwuid(os.getuid()).pw_name} ({os.getuid()})",
     "capabilities": str(int(status["CapEff"], 16).bit_count()),
     "host name": os.uname().nodename,
     "network interfaces": " ".join(sorted(os.listdir("/sys/class/net"))),
@@ -92,6 +94,7 @@ def main() -> int:
     kaa, place, command = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
     probe = [sys.executable, "-I", "-c", PROBE]
     terminal = bool(command) and os.isatty(0)
+    host = subprocess.run(probe, check=True, stdout=subprocess.PIPE)
     bundle = make_bundle(kaa, place, make_root(place), command or [*probe, str(TRACE)], terminal)
     run = [kaa, "--root", str(place / "state"), "run", "--bundle", str(bundle)]
     run.append(f"kaa-demo-{os.getpid()}")
@@ -104,7 +107,6 @@ def main() -> int:
     if done.returncode:
         print(f"demo: the container ended with status {done.returncode}", file=sys.stderr)
         return done.returncode
-    host = subprocess.run(probe, check=True, stdout=subprocess.PIPE)
     show(json.loads(host.stdout), json.loads(done.stdout), milliseconds)
     return 0
 

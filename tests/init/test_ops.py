@@ -6,10 +6,11 @@ import os
 import socket
 import stat
 import struct
+import time
 from pathlib import Path
 
 import pytest
-from init.driver import Init, fork, value
+from init.driver import Init, descriptors, fork, value
 from kaa.program import wire
 from kaa.program.program import ANY, SLOTS, Program, Ref, Slot
 
@@ -203,7 +204,7 @@ def test_send_fd_survives_a_close_in_the_same_batch(init: Init) -> None:
     (received,) = init.ok(program).fds
     assert os.path.samestat(os.stat("/etc"), os.fstat(received))
     os.close(received)
-    assert sorted(map(int, os.listdir(f"/proc/{init.pid}/fd"))) == [0, 1, 2, 3]
+    assert sorted(descriptors(init)) == [0, 1, 2, 3]
 
 
 def test_send_fd_of_a_bad_descriptor(init: Init) -> None:
@@ -458,6 +459,54 @@ def test_bring_up(init: Init) -> None:
         assert init.run(program).err == errno.ENODEV
 
 
+@pytest.mark.parametrize("width", [1, 2, 4, 8])
+def test_peek(init: Init, width: int) -> None:
+    word = bytes(range(0xA0, 0xA8))
+    program = init.program()
+    found = program.peek(program.bytes(b"x" * 3 + word) + 3, width, keep=True)
+    program.emit_value(found)
+    (result,) = struct.unpack("=Q", init.ok(program).data)
+    assert result == int.from_bytes(word[:width], "little")
+
+
+@pytest.mark.parametrize(
+    ("offset", "width", "error"),
+    [(0, 3, errno.EINVAL), (9, 8, errno.EFAULT), (16, 1, errno.EFAULT), (8, 8, 0)],
+)
+def test_peek_is_bounded(init: Init, offset: int, width: int, error: int) -> None:
+    program = init.program()
+    room = program.buffer(16)
+    program.peek(room + offset, width)
+    assert init.run(program).err == error
+
+
+def test_listener_waits_until_python_has_taken_it(init: Init) -> None:
+    program = init.program()
+    program.listener(17)
+    init.send(wire.encode(program))
+    end = time.monotonic() + 10
+    while init.progress()[3] != 17:
+        assert time.monotonic() < end
+    init.socket.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        init.reply()
+    # no system call: it is running, not waiting in the kernel
+    assert Path(f"/proc/{init.pid}/syscall").read_text() == "running\n"
+    os.pwrite(init.page, struct.pack("=I", 1), 20)
+    init.socket.settimeout(10)
+    assert init.reply().err == 0
+
+
+@pytest.mark.slow
+def test_listener_does_not_wait_for_ever(init: Init) -> None:
+    program = init.program()
+    program.listener(17)
+    init.socket.settimeout(60)
+    begin = time.monotonic()
+    assert init.run(program).err == errno.ETIMEDOUT
+    assert 4 < time.monotonic() - begin < 40
+
+
 # -- fork --------------------------------------------------------------------
 
 
@@ -511,7 +560,7 @@ def test_the_parent_half_sends_what_was_emitted_before(init: Init) -> None:
         os.close(fd)
     assert init.status(stage) == 0
     assert init.ok(init.program()).data == b""
-    assert sorted(map(int, os.listdir(f"/proc/{pid}/fd"))) == [0, 1, 2, 3]
+    assert sorted(descriptors(init)) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("flags", [0x100, 0x4000, 0x80000, 17, 1 << 40, 0x00000800])

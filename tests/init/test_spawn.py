@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from init import driver
-from init.driver import Init, fork, is_alive
+from init.driver import Init, descriptors, fork, is_alive
 from kaa.program import wire
 from kaa.program.program import ANY, Program
 
@@ -130,7 +130,7 @@ def test_nothing_is_left_in_kaa_init(init: Init) -> None:
     for script in ("exit 0", "/bin/sleep 100", "exit 1"):
         spawn(init, script, timeout=50, stdin=b"x" * 100_000)
     spawn(init, "", path="/nonexistent")
-    assert sorted(map(int, os.listdir(f"/proc/{init.pid}/fd"))) == [0, 1, 2, driver.COMMAND_FD]
+    assert sorted(descriptors(init)) == [0, 1, 2, driver.COMMAND_FD]
     assert Path(f"/proc/{init.pid}/task/{init.pid}/children").read_text() == ""
     assert "SigIgn:\t0000000000000000\n" in Path(f"/proc/{init.pid}/status").read_text()
 

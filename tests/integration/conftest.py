@@ -12,9 +12,6 @@ from kit.container import Container
 from kit.hostcanary import HostCanary
 from kit.runtime import Runtime, command_line, is_kaa
 
-MARK = f"kt{os.getpid():x}-"
-"""In every id, and so in every cgroup and state directory, of this run of pytest."""
-
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
@@ -34,12 +31,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=f"{command_line()[0]}: {reason}"))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Go to a corner of the machine; between tests, because it forks (no timers run now)."""
+    here = Path(__file__).parent
+    ours = any(here in item.path.parents for item in session.items)
+    if ours and os.geteuid() == 0 and not session.config.option.collectonly:
+        hostns.enter()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def corner_of_the_machine() -> None:
-    """Private mount and network namespaces for pytest, with a shared `/`."""
+    """What hostns.enter() makes; without root there is none."""
     if os.geteuid() != 0:
         pytest.skip("real containers need root")
-    hostns.enter()
 
 
 @pytest.fixture(autouse=True)
@@ -49,23 +54,23 @@ def nothing_is_left(corner_of_the_machine: None) -> Iterator[Callable[[], None]]
     Its value checks at once, for a test that wants to know before its own
     clean-up (`delete --force`) runs.
     """
-    before = leftovers.Snapshot(MARK)
+    before = leftovers.Snapshot()
 
     def check() -> None:
-        left = leftovers.since(before, MARK)
+        left = leftovers.since(before)
         assert not left, "left behind:\n" + "\n".join(left)
 
     yield check
     try:
         check()
     finally:
-        leftovers.sweep(MARK, before)
+        leftovers.sweep(before)
 
 
 @pytest.fixture
 def tmp(nothing_is_left: object) -> Iterator[Path]:
     """A directory of the test's own, gone afterwards."""
-    path = Path(tempfile.mkdtemp(prefix=MARK, dir="/tmp"))
+    path = Path(tempfile.mkdtemp(prefix=leftovers.MARK, dir="/tmp"))
     path.chmod(0o711)
     yield path
     shutil.rmtree(path, ignore_errors=True)

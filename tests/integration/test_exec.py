@@ -233,11 +233,10 @@ def test_leaked_descriptors_do_not_get_in(container: Container) -> None:
 
 def test_many_at_once(container: Container) -> None:
     container.sleeping()
-    running = [
-        container.runtime.popen("exec", container.id, "echo", str(number), stdout=subprocess.PIPE)
-        for number in range(8)
-    ]
-    assert sorted(int(process.communicate(timeout=60)[0]) for process in running) == list(range(8))
+    results = container.runtime.together(
+        [["exec", container.id, "echo", number] for number in range(8)]
+    )
+    assert [result.ok().out for result in results] == [f"{number}\n" for number in range(8)]
 
 
 def test_what_exec_started_ends_with_the_container(container: Container) -> None:

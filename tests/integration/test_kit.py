@@ -10,8 +10,6 @@ from kit.container import CGROUPS, Container
 from kit.hostcanary import HostCanary
 from kit.swapper import Swapper
 
-from .conftest import MARK
-
 
 def test_the_probe_reports(container: Container) -> None:
     report = probe.run(container)
@@ -23,25 +21,25 @@ def test_the_probe_reports(container: Container) -> None:
 
 
 def test_leftovers_see_processes_cgroups_mounts_and_descriptors(tmp: Path) -> None:
-    before = leftovers.Snapshot(MARK)
+    before = leftovers.Snapshot()
     process = subprocess.Popen(["sleep", "100"])
-    group = next(path for path in (CGROUPS / "pids", CGROUPS) if path.is_dir()) / f"{MARK}left"
+    group = next(path for path in (CGROUPS / "pids", CGROUPS) if path.is_dir()) / f"{leftovers.MARK}left"
     group.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "left", str(tmp)], check=True)
     descriptor = os.open("/", os.O_RDONLY)
-    kinds = {text.split(":")[0] for text in leftovers.since(before, MARK, 0.1)}
+    kinds = {text.split(":")[0] for text in leftovers.since(before, 0.1)}
     os.close(descriptor)
-    leftovers.sweep(MARK, before)
+    leftovers.sweep(before)
     process.wait()
     assert kinds == {"process", "cgroup", "mount", "descriptor"}
-    assert leftovers.since(before, MARK) == []
+    assert leftovers.since(before) == []
 
 
 def test_an_orphan_is_seen_and_swept(tmp: Path) -> None:
-    before = leftovers.Snapshot(MARK)
+    before = leftovers.Snapshot()
     subprocess.run(["sh", "-c", "setsid sleep 100 &"], check=True)
-    left = leftovers.since(before, MARK, 0.1)
-    leftovers.sweep(MARK, before)
+    left = leftovers.since(before, 0.1)
+    leftovers.sweep(before)
     assert any("sleep 100" in text for text in left)
 
 

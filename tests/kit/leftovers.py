@@ -10,6 +10,9 @@ from pathlib import Path
 from . import processes
 from .container import CGROUPS
 
+MARK = f"kt{os.getpid():x}-"
+"""In every id, and so in every cgroup and state directory, of this run of pytest."""
+
 STATE = (Path("/run/kaa"), Path("/run/runc"), Path("/run/crun"), Path("/run/netns"))
 SETTINGS = (
     "/proc/sys/kernel/core_pattern",
@@ -24,13 +27,13 @@ SETTINGS = (
 class Snapshot:
     """The host as it is now: everything that a container could leave something in."""
 
-    def __init__(self, mark: str) -> None:
+    def __init__(self) -> None:
         self.parts: dict[str, set[str]] = {
             "process": {text for pid in processes.ours() if (text := processes.describe(pid))},
-            "cgroup": _cgroups(mark),
+            "cgroup": _cgroups(),
             "mount": set(Path("/proc/self/mountinfo").read_text().splitlines()),
             "link": {name for _, name in socket.if_nameindex()},
-            "state": {str(path) for top in STATE if top.is_dir() for path in top.glob(f"*{mark}*")},
+            "state": {str(path) for top in STATE if top.is_dir() for path in top.glob(f"*{MARK}*")},
             "descriptor": _descriptors(),
             "setting": {f"{path} = {_text(path)}" for path in SETTINGS},
             "device": {_device("/dev/null"), _device("/dev/zero"), _device("/dev/tty")},
@@ -45,22 +48,22 @@ class Snapshot:
         ]
 
 
-def since(before: Snapshot, mark: str, seconds: float = 3.0) -> list[str]:
+def since(before: Snapshot, seconds: float = 3.0) -> list[str]:
     """What is left since `before`; waits a little for what is about to end."""
     end = time.monotonic() + seconds
     while True:
-        left = Snapshot(mark).added(before)
+        left = Snapshot().added(before)
         if not left or time.monotonic() > end:
             return left
         gc.collect()
         time.sleep(0.05)
 
 
-def sweep(mark: str, before: Snapshot) -> None:
+def sweep(before: Snapshot) -> None:
     """Remove what a failed test left, so that it fails alone."""
     known = before.parts["process"]
     processes.end([pid for pid in processes.ours() if processes.describe(pid) not in known])
-    for path in sorted(_cgroups(mark), key=len, reverse=True):
+    for path in sorted(_cgroups(), key=len, reverse=True):
         try:
             os.rmdir(path)
         except OSError:
@@ -71,11 +74,11 @@ def sweep(mark: str, before: Snapshot) -> None:
             subprocess.run(["umount", "-l", line.split(" ")[4]], capture_output=True, check=False)
 
 
-def _cgroups(mark: str) -> set[str]:
+def _cgroups() -> set[str]:
     """Cgroups of any hierarchy whose path has the mark (the tests' ids do)."""
     found = set()
     for top, names, _ in os.walk(CGROUPS):
-        found |= {f"{top}/{name}" for name in names if mark in f"{top}/{name}"}
+        found |= {f"{top}/{name}" for name in names if MARK in f"{top}/{name}"}
     return found
 
 

@@ -71,10 +71,10 @@ class Machine:
     def link(self, path: str, target: str) -> None:
         self.file(path).symlink_to(target)
 
-    def run(
-        self, *command: str, proc: bool = True, **environ: str
-    ) -> subprocess.CompletedProcess[str]:
-        mount = '/bin/mount --bind /proc "$0/proc" && ' if proc else ""
+    has_proc = True
+
+    def run(self, *command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        mount = '/bin/mount --bind /proc "$0/proc" && ' if self.has_proc else ""
         script = f'{mount}exec /usr/sbin/chroot "$0" "$@"'
         return run(
             *("/usr/bin/unshare", "--mount", "/bin/sh", "-c", script, self.root, *command),
@@ -218,7 +218,8 @@ def test_needs_proc(machine: Machine) -> None:
     machine.command("/bin/kaa")
     machine.code(f"/{code(11)}")
     machine.interpreters("/usr/bin/python3.11")
-    done = machine.run("/bin/kaa", proc=False)
+    machine.has_proc = False
+    done = machine.run("/bin/kaa")
     assert done.returncode == 1
     assert "/proc" in done.stderr
 

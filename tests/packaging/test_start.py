@@ -28,7 +28,9 @@ def test_neither_site_nor_os_is_imported(tmp_path: Path) -> None:
 
 def test_the_package_is_whole(tmp_path: Path) -> None:
     """Made by hand in _boot.py, it is what `import kaa` gives."""
-    script = "import kaa, sys; print(kaa.__version__, kaa.__file__, kaa.__path__, kaa.__spec__.name)"
+    script = (
+        "import kaa, sys; print(kaa.__version__, kaa.__file__, kaa.__path__, kaa.__spec__.name)"
+    )
     boot = BOOT.read_text().partition("from kaa.__main__")[0] + script
     done = run(sys.executable, "-IS", "-c", f"__file__ = {str(BOOT)!r}\n{boot}")
     normal = run(sys.executable, "-c", script, env={**ENVIRONMENT, "PYTHONPATH": f"{ROOT}/src"})

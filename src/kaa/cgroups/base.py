@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kaa.cgroups.conversions import Json, Setting
     from kaa.cgroups.layout import Hierarchy
     from kaa.compile.inputs import CgroupView
-    from kaa.program import Program
+    from kaa.program.program import Program
 
 _DENIED = (EACCES, EPERM, EROFS)
 _DELETE_S = 2.0
@@ -106,6 +106,10 @@ class Cgroup:
         """Another file (and the value for it) where this kernel has no `file`."""
         return None
 
+    def why_missing(self, controller: str) -> str:
+        """Why the container's cgroup has no file of a controller."""
+        raise NotImplementedError
+
     def _kill_at_once(self) -> bool:
         """Have the kernel kill everyone; False if that cannot be done (completely)."""
         raise NotImplementedError
@@ -150,16 +154,17 @@ class Cgroup:
 
         After an error nothing is left that was not there before.
         """
-        self.made = []
+        made: list[str] = []
+        self.made = made
         reused: list[str] = []
         try:
             for hierarchy in list(self.hierarchies):
                 try:
-                    self._make(hierarchy)
+                    self._make(hierarchy, made)
                 except OSError as error:
                     self._lost(hierarchy, error, "create cgroup")
                     continue
-                if hierarchy.dir not in self.made:
+                if hierarchy.dir not in made:
                     reused.append(hierarchy.dir)
             self._refuse_used(reused)
         except BaseException:
@@ -167,16 +172,15 @@ class Cgroup:
             self.made = None
             raise
 
-    def _make(self, hierarchy: "Hierarchy") -> None:
+    def _make(self, hierarchy: "Hierarchy", made: list[str]) -> None:
         for _ in range(16):
             try:
-                return self._make_chain(hierarchy)
+                return self._make_chain(hierarchy, made)
             except FileNotFoundError as error:
                 lost = error  # a neighbour removed a parent that it had made: begin again
         raise lost
 
-    def _make_chain(self, hierarchy: "Hierarchy") -> None:
-        assert self.made is not None
+    def _make_chain(self, hierarchy: "Hierarchy", made: list[str]) -> None:
         here = hierarchy.mountpoint
         for part in hierarchy.dir[len(here) + 1 :].split("/"):
             self._before_child(hierarchy, here)
@@ -186,8 +190,8 @@ class Cgroup:
             except FileExistsError:
                 pass
             else:
-                if here not in self.made:
-                    self.made.append(here)
+                if here not in made:
+                    made.append(here)
                 posix.chmod(here, 0o755)  # whatever the caller's umask is
             self._after_make(hierarchy, here)
 
@@ -368,7 +372,14 @@ class Cgroup:
             self._signal(self.pids(), signal)
         finally:
             if signal == SIGKILL or not paused:
-                self.thaw()
+                self._thaw_quietly()
+
+    def _thaw_quietly(self) -> None:
+        """Let killed processes die; whoever has frozen a parent decides about that one."""
+        try:
+            self.thaw()
+        except CgroupError:
+            pass
 
     def _chase(self, signal: int) -> None:
         """Without a freezer: signal until nobody new turns up, or nobody is left to kill."""

@@ -124,11 +124,14 @@ def hugetlb_settings(resources: "Json", limit: str) -> "list[Setting]":
         pointer = f"{RESOURCES}/hugepageLimits/{i}"
         if not _is_page_size(size):
             raise CgroupError(
-                f"{size!r} is not a huge page size", pointer=f"{pointer}/pageSize", hint='like "2MB"'
+                f"{size!r} is not a huge page size",
+                pointer=f"{pointer}/pageSize",
+                hint='like "2MB"',
             )
         value = str(entry.get("limit", 0))
-        for kind in ("", "rsvd."):
-            table.append((f"hugetlb.{size}.{kind}{limit}", value, f"{pointer}/limit"))
+        table += [
+            (f"hugetlb.{size}.{kind}{limit}", value, f"{pointer}/limit") for kind in ("", "rsvd.")
+        ]
     return table
 
 
@@ -181,8 +184,12 @@ def throttles(resources: "Json") -> "list[tuple[str, str, int, str]]":
     """The block device limits: (property, "major:minor", rate, pointer)."""
     block = resources.get("blockIO") or {}
     return [
-        (key, f"{entry['major']}:{entry['minor']}", entry.get("rate", 0),
-         f"{RESOURCES}/blockIO/{key}/{i}")
+        (
+            key,
+            f"{entry['major']}:{entry['minor']}",
+            entry.get("rate", 0),
+            f"{RESOURCES}/blockIO/{key}/{i}",
+        )
         for key in THROTTLES
         for i, entry in enumerate(block.get(key) or [])
     ]

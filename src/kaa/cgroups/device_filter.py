@@ -11,8 +11,7 @@ from kaa.cgroups.device_rules import ANY, DeviceList
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from kaa.program import Program
-    from kaa.program.program import Ref, Slot
+    from kaa.program.program import Program, Ref, Slot
 
 _INSN = Struct("=BBhi")  # opcode, registers, offset, immediate
 
@@ -117,7 +116,7 @@ def _load(program: "Program", code: bytes) -> "Slot":
     )
     program.pointer(attr + 8, program.bytes(code))
     program.pointer(attr + 16, program.string("Apache-2.0"))
-    return program.bpf(_PROG_LOAD, attr, _LOAD_ATTR.size)
+    return program.call("bpf", _PROG_LOAD, attr, _LOAD_ATTR.size)
 
 
 def _hook(program: "Program", command: int, directory: "Slot", fd: "Slot") -> None:

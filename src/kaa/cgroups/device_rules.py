@@ -105,17 +105,18 @@ def device_list(resources: "Json") -> DeviceList:
 def _apply(state: DeviceList, rule: "Json", pointer: str) -> None:
     allow = rule["allow"]
     kind = rule.get("type") or "a"
-    numbers = tuple([_number(rule.get(name), f"{pointer}/{name}") for name in ("major", "minor")])
+    major = _number(rule.get("major"), f"{pointer}/major")
+    minor = _number(rule.get("minor"), f"{pointer}/minor")
     access = _access(rule.get("access"), f"{pointer}/access")
     if kind not in ("a", "b", "c"):
         raise CgroupError(
             f"{kind!r} is not a type of device", pointer=f"{pointer}/type", hint="a, b or c"
         )
-    if kind == "a" and numbers == (ANY, ANY) and access == _EVERYTHING:
+    if kind == "a" and major == minor == ANY and access == _EVERYTHING:
         state.everything(allow)
         return
     for one in ("b", "c") if kind == "a" else (kind,):
-        state.change(allow, (one, *numbers), access, pointer)
+        state.change(allow, (one, major, minor), access, pointer)
 
 
 def _number(value: int | None, pointer: str) -> int:

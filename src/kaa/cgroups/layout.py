@@ -118,10 +118,10 @@ def parse(mountinfo: str, own: str) -> Layout:
         )
         # a hierarchy may be mounted many times; the place where everyone looks wins
         if kind == "2":
-            if unified is None or not _at_home(unified) and _at_home(found):
+            if unified is None or (_at_home(found) and not _at_home(unified)):
                 unified = found
         elif controllers and (
-            controllers not in v1 or not _at_home(v1[controllers]) and _at_home(found)
+            controllers not in v1 or (_at_home(found) and not _at_home(v1[controllers]))
         ):
             v1[controllers] = found
     if unified and (unified.mountpoint == HOME or not v1):

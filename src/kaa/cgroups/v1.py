@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from kaa.compile.inputs import CgroupView
 
 _LEAST_SHARES, _MOST_SHARES = 2, 262144
-_SETTLE_S = 0.25
 
 
 def settings(resources: "Json", *, update: bool = False) -> "list[Setting]":
@@ -104,14 +103,15 @@ def _block_settings(resources: "Json") -> "list[Setting]":
     pointer = f"{RESOURCES}/blockIO/"
     weights = (("weight", "weight"), ("leafWeight", "leaf_weight"))
     table = [
-        (f"blkio.{file}", str(block[key]), pointer + key)
-        for key, file in weights
-        if block.get(key)
+        (f"blkio.{file}", str(block[key]), pointer + key) for key, file in weights if block.get(key)
     ]
     for i, entry in enumerate(block.get("weightDevice") or []):
         table += [
-            (f"blkio.{file}_device", f"{entry['major']}:{entry['minor']} {entry[key]}",
-             f"{pointer}weightDevice/{i}/{key}")
+            (
+                f"blkio.{file}_device",
+                f"{entry['major']}:{entry['minor']} {entry[key]}",
+                f"{pointer}weightDevice/{i}/{key}",
+            )
             for key, file in weights
             if entry.get(key)
         ]
@@ -226,6 +226,14 @@ class Cgroup(base.Cgroup):
                 if error.errno != EPERM or (pointer and not self.rootless):
                     raise self._refusal((file, line, pointer), error) from None
 
+    def why_missing(self, controller: str) -> str:
+        """See `base.Cgroup.why_missing`."""
+        if controller in self.denied:
+            return self.denied[controller]
+        if self._find(controller) is None:
+            return f"the {controller} controller is not mounted (cgroup v1)"
+        return "this kernel was built without it, or the controller's policy is not loaded"
+
     def _instead(self, file: str, value: str) -> "tuple[str, str] | None":
         if file in ("blkio.weight", "blkio.weight_device"):
             return file.replace("blkio.", "blkio.bfq."), value
@@ -283,14 +291,14 @@ class Cgroup(base.Cgroup):
         """Write THAWED."""
         path = self._freezer("resume")
         if self._set_state("THAWED", path) == "FROZEN":
-            raise CgroupError(
-                "resume the container: a cgroup above it is frozen", path=path
-            )
+            raise CgroupError("resume the container: a cgroup above it is frozen", path=path)
 
     def frozen(self) -> bool:
         """freezer.state is FROZEN; False if there is no such cgroup (any more)."""
         freezer = self._find("freezer")
-        return bool(freezer) and files.read_or(f"{freezer.dir}/freezer.state") == "FROZEN"
+        if freezer is None:
+            return False
+        return files.read_or(f"{freezer.dir}/freezer.state") == "FROZEN"
 
     def _kill_at_once(self) -> bool:
         """cgroup.kill of the hybrid's v2 tree, if everyone is in it."""
@@ -306,13 +314,6 @@ class Cgroup(base.Cgroup):
         if self.frozen():
             self._thaw_quietly()
         return set(everyone) <= set(there)
-
-    def _thaw_quietly(self) -> None:
-        """Let killed processes die; whoever has frozen a parent decides about that one."""
-        try:
-            self.thaw()
-        except CgroupError:
-            pass
 
     # -- numbers -------------------------------------------------------------------
 

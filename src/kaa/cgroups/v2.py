@@ -1,7 +1,7 @@
 """cgroup v2: one tree for all controllers. Kernel: admin-guide/cgroup-v2.rst."""
 
 import posix
-from errno import EBUSY, EINVAL, ENODEV, ENOENT
+from errno import EBUSY, EINVAL
 from select import POLLPRI, poll
 from time import monotonic
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kaa.cgroups.conversions import Json, Setting
     from kaa.cgroups.layout import Hierarchy
     from kaa.compile.inputs import CgroupView
-    from kaa.program import Program
+    from kaa.program.program import Program
 
 _THAW_S = 2.0
 # what may be given away, should the kernel not say (cgroup-v2.rst, "Delegation")
@@ -58,9 +58,7 @@ def settings(resources: "Json", *, quota_now: str = "max") -> "list[Setting]":
 def _cpu_settings(cpu: "Json", quota_now: str) -> "list[Setting]":
     pointer = f"{RESOURCES}/cpu/"
     shares = cpu.get("shares")
-    weight = (
-        ("cpu.weight", str(shares_to_weight(shares)), pointer + "shares") if shares else None
-    )
+    weight = ("cpu.weight", str(shares_to_weight(shares)), pointer + "shares") if shares else None
     table = idle_around(cpu.get("idle"), weight, pointer + "idle")
     quota, period = cpu.get("quota") or 0, cpu.get("period") or 0
     if quota or period:
@@ -347,9 +345,8 @@ class Cgroup(base.Cgroup):
         try:
             files.write(path, "1")
         except OSError as error:
-            if error.errno in (ENOENT, ENODEV):
-                return not posix_exists(self._dir)
-            raise files.failure(error, "kill everyone in the container:", path) from None
+            if error.errno not in files.GONE:
+                raise files.failure(error, "kill everyone in the container:", path) from None
         return True
 
     # -- numbers -------------------------------------------------------------------

@@ -55,7 +55,10 @@ _kaa() {
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
-        [[ $word == = ]] && continue
+        if [[ $word == = ]]; then  # readline splits at "="; what follows is not a word by itself
+            [[ $option ]] || i=$((i + 1))
+            continue
+        fi
         if [[ $option ]]; then
             [[ $option == --root ]] && _kaa_list+=(--root "${word/#\~/$HOME}")
             option=

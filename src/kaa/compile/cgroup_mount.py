@@ -28,7 +28,7 @@ from kaa.program.program import Program, Slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from kaa.compile.inputs import Inputs
+    from kaa.compile.inputs import CgroupView, Inputs
 
 _SAFE = NOSUID | NODEV | NOEXEC
 
@@ -43,9 +43,9 @@ def mount_cgroup(p: Program, inputs: "Inputs", targets: Targets, entry: Entry) -
     if view is None:
         _mount(p, targets, entry, _empty(p, entry))
     elif view.version == 2:
-        _mount_v2(p, inputs, targets, entry)
+        _mount_v2(p, view, targets, entry)
     else:
-        _mount_v1(p, inputs, targets, entry)
+        _mount_v1(p, view, targets, entry, own_namespace="cgroup" in inputs.namespaces)
 
 
 def _describe(entry: Entry) -> str:
@@ -66,9 +66,7 @@ def _empty(p: Program, entry: Entry) -> Slot:
     return new_mount(p, "tmpfs", wanted, _SAFE | RDONLY)
 
 
-def _mount_v2(p: Program, inputs: "Inputs", targets: Targets, entry: Entry) -> None:
-    view = inputs.cgroup
-    assert view is not None
+def _mount_v2(p: Program, view: "CgroupView", targets: Targets, entry: Entry) -> None:
     directory = view.hierarchies[0][1]
     attributes = _SAFE | entry.options.set
     p.at(entry.pointer, _describe(entry))
@@ -84,9 +82,9 @@ def _mount_v2(p: Program, inputs: "Inputs", targets: Targets, entry: Entry) -> N
     _mount(p, targets, entry, mount)
 
 
-def _mount_v1(p: Program, inputs: "Inputs", targets: Targets, entry: Entry) -> None:
-    view = inputs.cgroup
-    assert view is not None
+def _mount_v1(
+    p: Program, view: "CgroupView", targets: Targets, entry: Entry, *, own_namespace: bool
+) -> None:
     attributes = _SAFE | entry.options.set
     p.at(entry.pointer, _describe(entry))
     wanted: list[tuple[str, str | None]] = [("source", "cgroup"), ("mode", "755")]
@@ -97,7 +95,7 @@ def _mount_v1(p: Program, inputs: "Inputs", targets: Targets, entry: Entry) -> N
     p.close(target)
     for name, directory, options, _ in view.hierarchies:
         p.at(entry.pointer, f"mount the cgroup hierarchy {name} below {entry.destination}")
-        if "cgroup" in inputs.namespaces:
+        if own_namespace:
             hierarchy = new_mount(p, "cgroup", _options(options), attributes)
         else:
             hierarchy = clone(p, AT_FDCWD, directory, recursive=False)

@@ -7,7 +7,16 @@ stands where it does.
 from _struct import pack
 from posix import O_CLOEXEC, O_PATH
 
-from kaa.compile import devices, masks, mounts, namespaces, process, rootfs, staging, terminal
+from kaa.compile import (
+    devices,
+    masks,
+    mounts,
+    namespaces,
+    process,
+    rootfs,
+    staging,
+    terminal,
+)
 from kaa.compile.hooks import run_hooks
 from kaa.compile.inputs import Inputs
 from kaa.program.program import Program, Slot
@@ -102,19 +111,19 @@ def init(
     root = rootfs.enter(p, inputs)
     mounts.mount_all(p, inputs, root)
     devices.make_devices(p, inputs, root)
-    peer = terminal.open_console(p, proc, root, descriptors) if inputs.terminal else None
+    peer = terminal.open_console(p, proc, root.fd, descriptors) if inputs.terminal else None
     p.close(descriptors)
     run_hooks(p, "createContainer", hooks.get("createContainer") or [], state_creating, None)
     if own:
         masks.mask(p, inputs, root)
     rootfs.leave(p, inputs, root)
     p.at("/root/path", "open the container's root")
-    root = p.openat(_AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0)
+    own_root = p.openat(_AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0)
     process.keyring(p, inputs)
     terminal.adopt(p, peer)
-    process.working_directory(p, proc, root)
+    process.working_directory(p, proc, own_root)
     executable = process.find_executable_as_user(p, proc, caps)
-    env = process.environment(p, proc, inputs, process.look_up_home(p, proc, root))
+    env = process.environment(p, proc, inputs, process.look_up_home(p, proc, own_root))
     p.at("", "wait for the start")
     gate = len(p.ops)
     p.wait_start(listener if listener is not None else -1, uid)

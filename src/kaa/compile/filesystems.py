@@ -242,7 +242,7 @@ def _by_mount2(
 
 
 def remount_superblock(p: Program, entry: Entry, mount: Slot) -> None:
-    """The part of `remount` that is the file system's: its own options, and ro, sync and the like."""
+    """The part of `remount` that is the file system's: its own options, and ro, sync, ..."""
     wanted = entry.options.superblock()
     if entry.kind in _SHARED:
         wanted = [s for s in wanted if s[0] not in ("ro", "rw")]
@@ -255,3 +255,4 @@ def remount_superblock(p: Program, entry: Entry, mount: Slot) -> None:
         p.fsconfig(context, SET_FLAG if value is None else SET_STRING, key, value, 0)
     p.fsconfig(context, RECONFIGURE, None, None, 0)
     p.close(context)
+

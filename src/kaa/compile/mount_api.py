@@ -12,6 +12,7 @@ from kaa.program.program import ANY, Program, Ref, Slot
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 AT_FDCWD = -100
 AT_SYMLINK_NOFOLLOW = 0x100
@@ -80,7 +81,12 @@ def change(
     propagation: int = 0,
     recursive: bool = False,
 ) -> None:
-    """Change attributes, or the propagation, of a mount or a whole tree."""
+    """Change attributes, or the propagation, of a mount or a whole tree.
+
+    The access time modes are one field: setting one clears the others.
+    """
+    if set & ATIME:
+        clear |= ATIME
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     p.mount_setattr(mount, "", flags, _ATTR.pack(set, clear, propagation, 0), _ATTR.size)
 
@@ -143,7 +149,12 @@ def facts(p: Program, fd: Slot, buffer: Ref) -> None:
     p.statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, buffer)
 
 
-def open_path(p: Program, directory: "int | Slot", path: str, flags: int = 0) -> Slot:
+def open_path(
+    p: Program,
+    directory: "int | Slot",
+    path: str,
+    flags: int = 0,
+    goto: "tuple[Any, ...] | None" = None,
+) -> Slot:
     """An O_PATH descriptor."""
-    fd: Slot = p.openat(directory, path, O_PATH | O_CLOEXEC | flags, 0)
-    return fd
+    return p.call("openat", directory, path, O_PATH | O_CLOEXEC | flags, 0, goto=goto)

@@ -156,6 +156,7 @@ def _remount(p: Program, targets: Targets, entry: Entry) -> None:
 def is_bound(inputs: "Inputs", path: str) -> bool:
     """Some entry binds onto the (clean) path of the container."""
     return any(
-        normpath(mount["destination"]) == path and {"bind", "rbind"} & set(mount.get("options") or ())
+        normpath(mount["destination"]) == path
         for mount in inputs.config.get("mounts") or []
+        if {"bind", "rbind"} & set(mount.get("options") or ())
     )

@@ -42,7 +42,7 @@ class Targets:
         self.guard_procfs = False
 
     def open(self, entry: Entry, kind: int, mode: int) -> Slot:
-        """An O_PATH descriptor of the destination, which is made if it is missing (see `resolve`)."""
+        """An O_PATH descriptor of the destination; kind and mode are those of `resolve`."""
         p = self.p
         p.at(f"{entry.pointer}/destination", f"open the mount point {entry.destination}")
         target: Slot = p.resolve(self.root.fd, entry.destination, kind, mode)

@@ -24,7 +24,7 @@ from kaa.spec.load import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from kaa.cgroups import Cgroup
+    from kaa.cgroups.base import Cgroup
     from kaa.compile.inputs import Json
     from kaa.compile.seccomp import Filter
     from kaa.container.runtime import Runtime
@@ -203,6 +203,7 @@ class Launch:
         # the kernel makes namespaces while we make directories
         if self.cgroup:
             self.cgroup.create()
+            self.record["cgroup"] = self.cgroup.record()
             inputs.cgroup = self.cgroup.view()
         init.receive_fork(program)
         found = stat(init.pid)
@@ -211,11 +212,16 @@ class Launch:
         records.save(self.path, self.record)
 
     def _enter_cgroup(self) -> None:
+        cgroup = self.cgroup
+        if cgroup is None:
+            return
         resources = self.inputs.linux.get("resources") or {}
-        if self.cgroup:
-            self.cgroup.attach(self.init.pid)
-            self.cgroup.apply(resources)
-            self.cgroup.attach_last(self.init.pid)
+        cgroup.attach(self.init.pid)
+        cgroup.apply(resources)
+        cgroup.attach_last(self.init.pid)
+        limit_devices(self.runtime, cgroup, resources)
+        for pointer, reason in cgroup.ignored(resources):
+            self.runtime.warn(f"{pointer}: {reason}")
 
     def _run_host_hooks(self) -> None:
         self._hooks_ran = True
@@ -303,6 +309,19 @@ class Launch:
         clean_up(self.runtime, self.record, self.cgroup, self.path)
         if self._hooks_ran:
             run_poststop(self.runtime, self.config, self.record)
+
+
+def limit_devices(runtime: "Runtime", cgroup: "Cgroup", resources: "Json") -> None:
+    """Load the device program, where devices are limited by one (v2)."""
+    program = Program()
+    cgroup.device_ops(program, resources)
+    if not program.ops:
+        return
+    init = Init.spawn(runtime.caller)
+    try:
+        init.run(program)
+    finally:
+        init.end()
 
 
 def executable_error(process: "Json", errno: int) -> KaaError:

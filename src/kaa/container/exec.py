@@ -12,7 +12,7 @@ from kaa.container.proc import is_same
 from kaa.container.run import check_terminal
 from kaa.container.seccomp import hand_over_listener, seccomp_filter
 from kaa.container.state import cgroup_of, document, status
-from kaa.errors import ConfigError, NotRunning, SyscallError
+from kaa.errors import ConfigError, NotRunning, SyscallError, UsageError
 from kaa.program.init import Init
 from kaa.program.program import Program
 
@@ -131,6 +131,18 @@ def process_document(
     return doc
 
 
+def sub_cgroups(values: list[str]) -> dict[str, str]:
+    """The values of --cgroup, ``[CONTROLLER[,...]:]PATH``: controller ("" = every one) to path."""
+    found: dict[str, str] = {}
+    for value in values:
+        controllers, colon, path = value.rpartition(":")
+        for controller in controllers.split(",") if colon else [""]:
+            if controller in found:
+                raise UsageError(f"--cgroup {value}: a second path for the same controller")
+            found[controller] = path
+    return found
+
+
 def _with_caps(own: "Json", added: list[str]) -> "Json":
     """--cap never touches the inheritable set (CVE-2022-29162), and ambient only if that has it."""
     names = [n if n.startswith("CAP_") else f"CAP_{n}" for n in (a.upper() for a in added)]
@@ -216,7 +228,9 @@ class _Entry:
         """Into the cgroup, and go."""
         cgroup = cgroup_of(self._record)
         if cgroup is not None:
-            cgroup.join(self.init.pid, self._cgroups)
+            cgroup.join(
+                self.init.pid, sub=sub_cgroups(self._cgroups), init=self._record["pid"]
+            )
         program = Program(self.init.slots)
         compiler.start(
             program, self._inputs, self._doc, self._caps, self._filter, self._env

@@ -11,7 +11,7 @@ from kaa.program.wire import EXECUTING, PROGRESS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from kaa.cgroups import Cgroup
+    from kaa.cgroups.base import Cgroup
     from kaa.compile.inputs import Json
     from kaa.container.runtime import Runtime
 

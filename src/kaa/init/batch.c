@@ -30,7 +30,7 @@ static bool op_is_valid(const struct batch *batch, uint32_t index)
     if (op->skip > batch->op_count - index - 1)
         return false;
     /* The parent half of a fork exits: whatever came after it would be the child's alone. */
-    if (op->call == (SPECIAL | SPECIAL_fork) && index + 1 != batch->op_count)
+    if (op->call == (SPECIAL + SPECIAL_fork) && index + 1 != batch->op_count)
         return false;
     if (op->kinds >> 12)
         return false;

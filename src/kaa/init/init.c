@@ -252,9 +252,9 @@ static void run_batch(void)
             }
             if (op->policy == SKIP)
                 i += op->skip;
-        } else if (op->call == (SPECIAL | SPECIAL_jump)) {
+        } else if (op->call == (SPECIAL + SPECIAL_jump)) {
             i += op->skip;
-        } else if (op->call == (SPECIAL | SPECIAL_fork)) {
+        } else if (op->call == (SPECIAL + SPECIAL_fork)) {
             return; /* this is the child; the parent half has replied */
         }
     }

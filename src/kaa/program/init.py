@@ -321,7 +321,7 @@ class Init:
     # -- errors ----------------------------------------------------------
 
     def explain(self, failure: Failure) -> SyscallError:
-        """The error for a person: the property, the call, the path, the errno, the kernel's words."""
+        """The error for a person: property, call, path, errno, and the kernel's own words."""
         op = failure.op
         words = ""
         if op.call in ("fsconfig", "fsmount"):
@@ -450,7 +450,7 @@ def _seal(binary: bytes) -> int:
 
 def _unlinked(binary: bytes) -> int:
     """A nameless file, reopened read-only: a copy that only this container could spoil."""
-    for directory in ("/run", "/dev/shm", "/tmp"):
+    for directory in ("/run", "/dev/shm", "/tmp"):  # noqa: S108: the file has no name
         try:
             fd = posix.open(directory, posix.O_TMPFILE | posix.O_RDWR | posix.O_CLOEXEC, 0o500)
         except OSError:

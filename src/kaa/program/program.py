@@ -184,7 +184,8 @@ class Program:
         slot = into
         if slot is None:
             slot = self.slots.take() if keep or name in _RETURNS_FD else Slot(NO_SLOT)
-        op = Op(name, tuple([self._place(a) for a in args]), slot.number, self._pointer, self._phrase)
+        placed = tuple([self._place(a) for a in args])
+        op = Op(name, placed, slot.number, self._pointer, self._phrase)
         if ok:
             op.policy = IGNORE
             op.errnos = _errnos(() if ok == ANY else ok)
@@ -228,9 +229,9 @@ class Program:
         label.froms.append(len(self.ops))
         self.call("jump")
 
-    def write_file(self, path: "str | Slot", content: str, *, dirfd: "int | Slot" = -100) -> None:
-        """Open, write, close (an `O_WRONLY` open that follows no link in its last part)."""
-        fd = path if isinstance(path, Slot) else self.openat(dirfd, path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0)
+    def write_file(self, path: str, content: str, *, dirfd: "int | Slot" = -100) -> None:
+        """Open for writing (no link is followed in the last part), write, close."""
+        fd = self.call("openat", dirfd, path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0)
         raw = content.encode("utf-8", "surrogateescape")
         self.call("write", fd, raw, len(raw))
         self.close(fd)

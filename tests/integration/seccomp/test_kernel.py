@@ -9,6 +9,7 @@ import struct
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def probe() -> Iterator[str]:
-    """The compiled probe.c."""
+    """The compiled probe.c. (Also: kaa-init's sealed copy stays open, so it is made first.)"""
+    Init.spawn(Caller.of_this_process()).end()
     with tempfile.TemporaryDirectory(prefix="kaa-seccomp-", dir="/tmp") as directory:
         binary = f"{directory}/probe"
         source = Path(__file__).with_name("probe.c")
@@ -117,8 +119,9 @@ def run(profile: dict[str, Any], *argv: str, **how: Any) -> Ended:
 
 def test_the_probe_itself(probe: str) -> None:
     """Without a rule in the way every call does what it does."""
-    ended = run(section("ALLOW"), probe, str(GETPPID), f"{EPOLL_PWAIT2},-1", "i386:64")
-    ppid, wait, ppid32 = ended.results
+    profile = section("ALLOW", architectures=["SCMP_ARCH_X86"])
+    calls = [str(GETPPID), f"{EPOLL_PWAIT2},-1", "i386:64"]
+    ppid, wait, ppid32 = run(profile, probe, *calls).results
     assert ppid == ppid32 == os.getpid()
     assert wait not in {ENOSYS, EPERM}
 
@@ -168,25 +171,33 @@ def test_log(probe: str, profile: dict[str, Any], logged: bool) -> None:
     kmsg = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         os.lseek(kmsg, 0, os.SEEK_END)
-        if not _logs(kmsg, probe, section("ALLOW", rule("LOG", "getppid"))):
+        control = section("ALLOW", rule("LOG", "getppid"))
+        for _ in range(8):  # the kernel prints ten messages in five seconds
+            if _logs(kmsg, probe, control):
+                break
+            time.sleep(1)
+        else:
             pytest.skip("this kernel's audit records do not reach /dev/kmsg")
-        assert bool(_logs(kmsg, probe, profile)) == logged
+        assert _logs(kmsg, probe, profile) == logged
+        assert _logs(kmsg, probe, control), "another process used up what may be printed"
     finally:
         os.close(kmsg)
 
 
-def _logs(kmsg: int, probe: str, profile: dict[str, Any]) -> list[str]:
+def _logs(kmsg: int, probe: str, profile: dict[str, Any]) -> bool:
+    """Whether the kernel says that it has seen the call."""
     process = Filtered(profile)
     mark = f" pid={process.init.pid} "
     assert process.execute(probe, str(GETPPID)).status == 0
-    found = []
+    found = False
     while True:
         try:
             record = os.read(kmsg, 8192).decode(errors="replace")
         except BlockingIOError:
             return found
-        if "type=1326" in record and mark in record:
-            found.append(record)
+        except BrokenPipeError:
+            continue  # the oldest records were overwritten meanwhile
+        found |= "type=1326" in record and mark in record
 
 
 def test_arguments(probe: str) -> None:
@@ -252,9 +263,11 @@ def test_a_whole_profile(probe: str, name: str) -> None:
 
 
 def test_five_hundred_rules(probe: str) -> None:
-    names = sorted({name for entry in load("docker-like")["syscalls"] for name in entry["names"]})
+    names = {name for entry in load("docker-like")["syscalls"] for name in entry["names"]}
+    names.remove("personality")
     rules = [
-        rule("ALLOW", name, args=[arg(5, "NE", 2**63), arg(4, "LE", 2**64 - 1)]) for name in names
+        rule("ALLOW", name, args=[arg(5, "NE", 2**63), arg(4, "LE", 2**64 - 1)])
+        for name in sorted(names)
     ]
     rules += [rule("ALLOW", "personality", args=[arg(0, "EQ", v)]) for v in range(500 - len(rules))]
     calls = [f"{PERSONALITY},{2**20}", f"{GETPPID},0,0,0,0,0,{2**63}", str(SCHED_YIELD)]
@@ -347,7 +360,7 @@ def test_podmans_own_profile(probe: str) -> None:
     ended = run(profile, BUSYBOX, "sh", "-c", "ls / | wc -l")
     assert (ended.status, ended.lines) == (0, [str(len(visible("/")))])
     sockets = [f"41,{family},3,{protocol}" for family, protocol in [(16, 9), (16, 0), (2, 0)]]
-    results = run(profile, probe, *sockets, "165,0,0,0,0,0", f"{PERSONALITY},0x40000").results
+    results = run(profile, probe, *sockets, "321,0", f"{PERSONALITY},0x40000").results
     assert results[0] == -errno.EINVAL  # no audit socket without CAP_AUDIT_WRITE
     assert results[1] >= 0
     assert results[3:] == [EPERM, -source["defaultErrnoRet"]]

@@ -28,7 +28,7 @@ def action_of(entry: dict[str, Any], name: str, errno: str) -> int:
 
 
 def holds(comparison: dict[str, Any], args: tuple[int, ...]) -> bool:
-    value = args[comparison["index"]]
+    value: int = args[comparison["index"]]
     other: int = comparison["value"]
     match comparison["op"].removeprefix("SCMP_CMP_"):
         case "NE":

@@ -1,6 +1,0 @@
-"""Makes `kit` importable for every test below."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
