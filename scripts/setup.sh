@@ -55,8 +55,10 @@ need() {
     rm -f "$log"
 }
 
-need_python() {
-    [ -n "$(find_python)" ] || need python3
+# The packages, and a Python if there is none that will do.
+need_with_python() {
+    [ -n "$(find_python)" ] || set -- "$@" python3
+    need "$@"
     [ -n "$(find_python)" ] || die "kaa needs Python 3.11 or newer, and this system's is older"
 }
 
@@ -82,21 +84,21 @@ python_packages() {
     touch "$stamp"
 }
 
+runtime="gcc libc6-dev libseccomp2"
+tests="busybox-static clang cppcheck debootstrap gcc-aarch64-linux-gnu git iproute2
+    libc6-dev-arm64-cross make pipx procps redis-tools runc strace uidmap xz-utils"
+
+# shellcheck disable=SC2086  # lists of words
 case ${1-} in
 demo)
-    need gcc libc6-dev libseccomp2
-    need_python
+    need_with_python $runtime
     ;;
 build)
-    need gcc libc6-dev libseccomp2
-    need_python
+    need_with_python $runtime
     python_packages build --editable .
     ;;
 test)
-    need gcc libc6-dev libseccomp2 \
-        busybox-static clang cppcheck debootstrap gcc-aarch64-linux-gnu git iproute2 \
-        libc6-dev-arm64-cross make pipx procps redis-tools runc strace uidmap xz-utils
-    need_python
+    need_with_python $runtime $tests
     python_packages test --editable '.[dev]'
     ;;
 python) find_python ;;

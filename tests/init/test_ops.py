@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from init.driver import Init, descriptors, fork, value
+
 from kaa.program import wire
 from kaa.program.program import ANY, SLOTS, Program, Ref, Slot
 
@@ -248,8 +249,10 @@ def test_poke_of_a_slot_into_a_struct(init: Init) -> None:
 
 @pytest.mark.parametrize(
     ("offset", "width", "error"),
-    [(0, 3, errno.EINVAL), (0, 0, errno.EINVAL), (0, 16, errno.EINVAL), (8, 8, 0)]
-    + [(9, 8, errno.EFAULT), (16, 1, errno.EFAULT), (15, 1, 0), (13, 4, errno.EFAULT)],
+    [
+        *((0, 3, errno.EINVAL), (0, 0, errno.EINVAL), (0, 16, errno.EINVAL), (8, 8, 0)),
+        *((9, 8, errno.EFAULT), (16, 1, errno.EFAULT), (15, 1, 0), (13, 4, errno.EFAULT)),
+    ],
 )
 def test_poke_and_check_are_bounded(init: Init, offset: int, width: int, error: int) -> None:
     for special in ("poke", "check"):
@@ -319,7 +322,9 @@ def find(init: Init, candidates: list[str]) -> "str | int":
     program.statx(-100, found, 0, 0x7FF, room)
     program.emit(room, 256)
     inode = struct.unpack_from("=Q", init.ok(program).data, 32)[0]
-    return next(path for path in candidates if os.path.exists(path) and os.stat(path).st_ino == inode)
+    return next(
+        path for path in candidates if os.path.exists(path) and os.stat(path).st_ino == inode
+    )
 
 
 def test_find_executable(init: Init, tmp_path: Path) -> None:
@@ -369,7 +374,7 @@ def test_find_executable_stays_within_the_data(init: Init) -> None:
     assert init.run(program).err == errno.EFAULT
 
 
-PASSWD = """\
+USERS = """\
 root:x:0:0:root:/root:/bin/sh
 1000:x:0:0::/wrong:/bin/sh
 broken line
@@ -400,7 +405,7 @@ def home(init: Init, path: "str | Path", uid: int, room_for: int = 64) -> "bytes
 
 def test_home(init: Init, tmp_path: Path) -> None:
     path = tmp_path / "passwd"
-    path.write_text(PASSWD)
+    path.write_text(USERS)
     assert home(init, path, 0) == b"/root\0"
     assert home(init, path, 1000) == b"/home/user\0"
     assert home(init, path, 1001) == errno.ENOENT
@@ -422,7 +427,9 @@ def test_home_across_the_pieces_it_reads(init: Init, tmp_path: Path) -> None:
     for before in range(4070, 4100):
         path.write_bytes(b"#" * before + b"\nuser:x:1000:1:gecos:/home/user:/bin/sh\n")
         assert home(init, path, 1000) == b"/home/user\0"
-    path.write_bytes(b"a:b:c:" + b"x" * 10000 + b"\nu:x:5:5::" + b"/" * 9000 + b":\nu:x:6:6::/six:\n")
+    path.write_bytes(
+        b"a:b:c:" + b"x" * 10000 + b"\nu:x:5:5::" + b"/" * 9000 + b":\nu:x:6:6::/six:\n"
+    )
     assert home(init, path, 5) == errno.ENAMETOOLONG
     assert home(init, path, 6) == b"/six\0"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from init.driver import Init, descriptors, fork
+
 from kaa.program.program import Slot
 
 O_PATH = os.O_PATH | os.O_CLOEXEC
@@ -191,9 +192,7 @@ LAYOUTS: "list[tuple[dict[str, str], str, int, str | int]]" = [
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: f"{layout[1][:30]}-{layout[2]}")
-def test_hostile_layouts(
-    tree: Tree, layout: "tuple[dict[str, str], str, int, str | int]"
-) -> None:
+def test_hostile_layouts(tree: Tree, layout: "tuple[dict[str, str], str, int, str | int]") -> None:
     links, path, kind, expected = layout
     for name, target in links.items():
         if name.endswith("/"):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from init import driver
 from init.driver import Init, descriptors, fork, is_alive
+
 from kaa.program import wire
 from kaa.program.program import ANY, Program
 

@@ -11,6 +11,8 @@ import pytest
 from init import driver
 from init.driver import Init, descriptors, started
 
+from kaa.program import wire
+
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
@@ -49,7 +51,7 @@ def test_descriptors_below_the_command_socket_are_left_alone() -> None:
 def test_the_command_socket_does_not_survive_execve(init: Init) -> None:
     program = init.program()
     program.execve("/bin/sleep", ["sleep", "60"], [])
-    init.send(driver.wire.encode(program))
+    init.send(wire.encode(program))
     assert init.socket.recv(1) == b""
     assert sorted(os.listdir(f"/proc/{init.pid}/fd")) == ["0", "1", "2"]
 
@@ -91,7 +93,7 @@ def test_it_starts_from_a_sealed_memfd() -> None:
             assert Path(f"/proc/{init.pid}/comm").read_text() == "kaa-init\n"
             assert "memfd:kaa-init" in os.readlink(f"/proc/{init.pid}/exe")
             assert sorted(descriptors(init)) == [0, 1, 2, driver.COMMAND_FD]
-            with pytest.raises(OSError, match="Text file busy|not permitted"):
+            with pytest.raises(OSError, match=r"Text file busy|not permitted"):
                 os.open(f"/proc/{init.pid}/exe", os.O_WRONLY)
     finally:
         os.close(fd)
@@ -123,7 +125,7 @@ def test_a_command_socket_that_is_not_open() -> None:
 
 def test_the_runtime_dies_with_a_reply_unread() -> None:
     with started() as init:
-        init.send(driver.wire.encode(init.program()))
+        init.send(wire.encode(init.program()))
         while not init.socket.recv(1, socket.MSG_PEEK):
             pass
         assert init.end() == 0

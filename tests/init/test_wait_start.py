@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from init import driver
 from init.driver import STOPPED, Gone, Init, fork
+
 from kaa.program import wire
-from kaa.program.program import Program
+from kaa.program.program import Program, Slot
 
 CREATED, GO = 2, 3
 OUTSIDER = 12345
@@ -23,7 +24,7 @@ def gate(
 ) -> None:
     """Send the last program; come back when kaa-init has said that it waits."""
     program = init.program()
-    listener = -1
+    listener: "Slot | int" = -1
     if directory is not None:
         directory.chmod(0o777)
         listener = program.socket(1, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, 0)

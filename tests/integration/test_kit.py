@@ -23,7 +23,8 @@ def test_the_probe_reports(container: Container) -> None:
 def test_leftovers_see_processes_cgroups_mounts_and_descriptors(tmp: Path) -> None:
     before = leftovers.Snapshot()
     process = subprocess.Popen(["sleep", "100"])
-    group = next(path for path in (CGROUPS / "pids", CGROUPS) if path.is_dir()) / f"{leftovers.MARK}left"
+    top = next(path for path in (CGROUPS / "pids", CGROUPS) if path.is_dir())
+    group = top / f"{leftovers.MARK}left"
     group.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "left", str(tmp)], check=True)
     descriptor = os.open("/", os.O_RDONLY)

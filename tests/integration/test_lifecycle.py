@@ -28,7 +28,7 @@ def test_run_passes_the_exit_code_on(container: Container, code: int) -> None:
 def test_run_says_128_plus_the_signal(container: Container) -> None:
     assert container.script("sh -c 'kill -9 $$'; exit $?").run().code == 137
     # The first process itself, killed from outside (pid 1 cannot kill itself):
-    container.script("echo up; sleep 1000")
+    container.script("echo up; sleep 1000").write()
     running = container.runtime.popen(
         "run", "--bundle", container.bundle, container.id, stdout=subprocess.PIPE
     )

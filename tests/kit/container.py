@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -140,7 +139,6 @@ class Container:
         try:
             self.runtime("delete", "--force", self.id)
         finally:
-            subprocess.run(["chattr", "-R", "-i", str(self.bundle)], capture_output=True, check=False)
             shutil.rmtree(self.bundle, ignore_errors=True)
 
 
@@ -173,7 +171,7 @@ def mounts(text: str) -> list[dict[str, Any]]:
     for line in text.splitlines():
         left, _, right = line.partition(" - ")
         fields = left.split(" ")
-        kind, source, superblock = (right.split(" ", 2) + ["", ""])[:3]
+        kind, source, superblock = [*right.split(" ", 2), "", ""][:3]
         found.append(
             {
                 "id": int(fields[0]),

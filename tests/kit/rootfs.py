@@ -4,25 +4,20 @@ import hashlib
 import os
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 from . import hostns
 from .build import CACHE, Lock
 
-APPLETS = (
-    "awk basename cat chmod chown cp cut date dd df dirname dmesg echo env expr false find "
-    "grep head hostname id ifconfig ip ipcs kill ln ls md5sum mkdir mkfifo mknod mount "
-    "mountpoint mv nc nice nohup od ping pivot_root printf ps pwd readlink realpath rm rmdir "
-    "sed seq setsid sh sleep sort stat stty sync tail tee test time timeout top touch tr "
-    "true tty umount uname uniq unshare vi wc whoami xargs yes cttyhack chroot ulimit nproc"
-).split()
-
-PASSWD = """\
+USERS = """\
 root:x:0:0:root:/root:/bin/sh
 daemon:x:1:1::/usr/sbin:/bin/false
 user:x:1000:1000::/home/user:/bin/sh
 """
-GROUP = "root:x:0:\ndaemon:x:1:\nusers:x:100:user\nuser:x:1000:\n"
+GROUPS = "root:x:0:\ndaemon:x:1:\nusers:x:100:user\nuser:x:1000:\n"
+
+DIRECTORIES = ("bin", "dev", "etc", "home/user", "proc", "root", "sys", "tmp", "usr/bin", "var/tmp")
 
 DEBIAN_PACKAGES = "python3-minimal,redis-server,redis-tools,procps,iproute2"
 
@@ -32,19 +27,24 @@ def busybox(target: Path) -> Path:
 
     Everything is a fresh copy, so that a hostile container harms only its own test.
     """
-    directories = "bin dev etc home/user proc root sys tmp usr/bin var/tmp".split()
-    for name in directories:
+    for name in DIRECTORIES:
         (target / name).mkdir(parents=True, exist_ok=True)
     (target / "tmp").chmod(0o1777)
     target.chmod(0o755)
     shutil.copy(shutil.which("busybox") or "/bin/busybox", target / "bin/busybox")
     (target / "bin/busybox").chmod(0o755)
-    for applet in APPLETS:
+    for applet in _applets():
         (target / "bin" / applet).symlink_to("busybox")
-    (target / "etc/passwd").write_text(PASSWD)
-    (target / "etc/group").write_text(GROUP)
+    (target / "etc/passwd").write_text(USERS)
+    (target / "etc/group").write_text(GROUPS)
     os.chown(target / "home/user", 1000, 1000)
     return target
+
+
+@cache
+def _applets() -> list[str]:
+    listed = subprocess.run(["busybox", "--list"], capture_output=True, text=True, check=True)
+    return [applet for applet in listed.stdout.split() if applet != "busybox"]
 
 
 def debian() -> Path:

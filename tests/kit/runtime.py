@@ -120,10 +120,9 @@ class Runtime:
         with ThreadPoolExecutor(len(calls)) as pool:
             return list(pool.map(lambda args: self(*args), calls))
 
-    def popen(self, *args: object, prefix: Sequence[str] = (), **more: Any) -> subprocess.Popen[Any]:
+    def popen(self, *args: object, **more: Any) -> subprocess.Popen[Any]:
         """Start a call; the caller waits for it."""
-        more.setdefault("env", dict(ENVIRONMENT))
-        return subprocess.Popen([*prefix, *self.argv(*args)], **more)
+        return subprocess.Popen(self.argv(*args), env=dict(ENVIRONMENT), **more)
 
 
 def _read(file: Any) -> str:

@@ -21,5 +21,5 @@ class Swapper:
     def __exit__(self, *_: object) -> None:
         died = self._process.poll()
         self._process.kill()
-        _, err = self._process.communicate()
+        err = self._process.communicate()[1]
         assert died is None, f"the swapper ended by itself: {err.decode()}"

@@ -61,7 +61,7 @@ class Log:
         """Say what was odd, but no reason to stop."""
         self._write("warning", message, {})
 
-    def error(self, message: str, record: "Mapping[str, object] | None" = None) -> None:
+    def error(self, message: str, *, record: "Mapping[str, object] | None" = None) -> None:
         """Say why the command fails; `record` holds the parts for a machine.
 
         With a log file, a copy of the plain sentence goes to standard error.
@@ -79,10 +79,9 @@ class Log:
             fields.update((k, _clean(str(v))) for k, v in record.items() if k not in fields)
             _put(self._fd, codec.dumps(fields).decode() + "\n")
         else:
-            quoted = (
-                message if message and _PLAIN.issuperset(message) else f'"{escape(message, True)}"'
-            )
-            _put(self._fd, f'time="{time}" level={level} msg={quoted}\n')
+            bare = message and _PLAIN.issuperset(message)
+            shown = message if bare else f'"{escape(message, True)}"'
+            _put(self._fd, f'time="{time}" level={level} msg={shown}\n')
 
 
 def escape(text: str, quoted: bool = False) -> str:
@@ -111,7 +110,7 @@ def _escaped(character: str, quoted: bool) -> str:
 
 def _clean(text: str) -> str:
     """`text` without lone surrogates, which JSON in UTF-8 cannot hold."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return text.encode("utf-8", "replace").decode()
 
 
 def _put(fd: int, line: str) -> None:

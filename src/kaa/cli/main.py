@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from kaa.cli.table import Command
     from kaa.container.runtime import Runtime
 
-SPEC_VERSION = "1.3.0"
-
 _INTERRUPTED = 130
 _INITIAL_USER_NAMESPACE = "user:[4026531837]"
 _DOCUMENT_MAX = 64 << 20  # bytes
@@ -100,8 +98,11 @@ class Session:
             "preserve_fds": given("preserve-fds", 0),
         }
 
-    def write(self, text: str) -> None:
-        """Print on the caller's standard output. Raises KaaError if that cannot be done."""
+    def write(self, text: str | bytes) -> None:
+        """Print on the caller's standard output. Raises KaaError if that cannot be done.
+
+        What has no UTF-8 form is escaped as in JSON.
+        """
         _print(self.caller, text)
 
     def read(self, path: str | None) -> bytes:
@@ -181,7 +182,7 @@ def _report(error: BaseException, command: "Command", log: Log) -> int:
     if isinstance(error, KaaError):
         message, record = str(error), error.record()
         if isinstance(error, Misuse):
-            log.error(message, record)
+            log.error(message, record=record)
             return error.exit_code
         code = code if code != 1 else error.exit_code
     elif isinstance(error, MemoryError):
@@ -195,7 +196,7 @@ def _report(error: BaseException, command: "Command", log: Log) -> int:
 
         log.debug("".join(traceback.format_exception(error)))
         message = f"internal error: {type(error).__name__}: {error}"
-    log.error(command.failure + message, record)
+    log.error(command.failure + message, record=record)
     return code
 
 
@@ -263,7 +264,9 @@ def version() -> str:
     """What `--version` prints; dockerd and go-runc read the lines."""
     import sys
 
-    lines = [f"kaa version {kaa.__version__}", f"spec: {SPEC_VERSION}"]
+    from kaa.container.state import OCI_VERSION
+
+    lines = [f"kaa version {kaa.__version__}", f"spec: {OCI_VERSION}"]
     lines.append("python: " + ".".join([str(n) for n in sys.version_info[:3]]))
     try:
         from kaa.compile.libseccomp import load
@@ -287,8 +290,8 @@ def _open_missing_stdio() -> None:
             posix.set_inheritable(posix.open("/dev/null", posix.O_RDWR), True)
 
 
-def _print(caller: Caller, text: str) -> None:
-    data = text.encode("utf-8", "surrogateescape")
+def _print(caller: Caller, text: str | bytes) -> None:
+    data = text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text
     try:
         while data:
             data = data[posix.write(caller.stdio[1], data) :]

@@ -125,7 +125,7 @@ def init(
     executable = process.find_executable_as_user(p, proc, caps)
     env = process.environment(p, proc, inputs, process.look_up_home(p, proc, own_root))
     p.at("", "wait for the start")
-    gate = len(p.ops)
+    gate = len(p)
     p.wait_start(listener if listener is not None else -1, uid)
     run_hooks(
         p, "startContainer", hooks.get("startContainer") or [], state_created, proc.get("env")

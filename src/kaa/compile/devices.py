@@ -14,8 +14,10 @@ from kaa.compile.mount_api import (
     AT_FDCWD,
     DEVPTS_SUPER_MAGIC,
     DIRECTORY,
+    MOVE_FROM_FD,
     NOEXEC,
     NOSUID,
+    RDONLY,
     S_IFBLK,
     S_IFCHR,
     S_IFIFO,
@@ -38,7 +40,6 @@ from kaa.program.program import Program, Ref, Slot
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kaa.compile.inputs import Inputs, Json
-    from kaa.program.program import Label
 
 _TYPES = {"c": S_IFCHR, "u": S_IFCHR, "b": S_IFBLK, "p": S_IFIFO}
 _DEFAULTS = {
@@ -62,11 +63,16 @@ _LINKS = {
 class Device:
     """A node to be made: `rdev` is (major, minor), `mode` has the type in it."""
 
-    __slots__ = ("gid", "mode", "path", "pointer", "rdev", "uid")
+    __slots__ = ("gid", "is_default", "mode", "name", "path", "pointer", "rdev", "type", "uid")
 
-    def __init__(self, path: str, pointer: str, mode: int, rdev: tuple[int, int]) -> None:
+    def __init__(
+        self, path: str, pointer: str, mode: int, rdev: tuple[int, int], is_default: bool = False
+    ) -> None:
         self.path = path
+        self.name = path.rpartition("/")[2]
         self.pointer = pointer
+        self.is_default = is_default
+        self.type = mode & S_IFMT
         self.mode = mode
         self.rdev = rdev
         self.uid = self.gid = 0
@@ -84,7 +90,7 @@ def devices(inputs: "Inputs") -> list[Device]:
     Raises ConfigError for what is no device.
     """
     found = {
-        path: Device(path, "/linux/devices", S_IFCHR | 0o666, rdev)
+        path: Device(path, "/linux/devices", S_IFCHR | 0o666, rdev, is_default=True)
         for path, rdev in _DEFAULTS.items()
     }
     for index, entry in enumerate(inputs.linux.get("devices") or []):
@@ -119,16 +125,18 @@ def make_devices(p: Program, inputs: "Inputs", root: Root) -> None:
     """Furnish /dev, unless the config binds one that is furnished already."""
     if is_bound(inputs, "/dev"):
         return
-    maker = _Maker(p, bind=inputs.in_user_namespace)
-    umask = p.umask(0, keep=True)
     by_directory: dict[str, list[Device]] = {"/dev": []}
     for device in devices(inputs):
         by_directory.setdefault(device.path.rpartition("/")[0] or "/", []).append(device)
+    maker = _Maker(p, may_make=not inputs.in_user_namespace)
+    umask = p.umask(0, keep=True)
     for path, members in by_directory.items():
-        p.at(members[0].pointer if members else "/linux/devices", f"open {path} for devices")
+        p.at("/linux/devices", f"open {path} for devices")
         directory = p.resolve(root.fd, path, DIRECTORY, 0o755)
+        maker.make_defaults([d for d in members if d.is_default], directory)
         for device in members:
-            maker.make(device, directory)
+            if not device.is_default:
+                maker.make(device, directory)
         if path == "/dev":
             _links(p, inputs, directory)
         p.close(directory)
@@ -148,69 +156,76 @@ def _links(p: Program, inputs: "Inputs", dev: Slot) -> None:
 class _Maker:
     """Makes nodes: with mknod where that is allowed, else as binds of the host's."""
 
-    def __init__(self, p: Program, *, bind: bool) -> None:
+    def __init__(self, p: Program, *, may_make: bool) -> None:
         self.p = p
-        self.bind = bind
+        self.may_make = may_make
         self.buffer: Ref | None = None
 
-    def make(self, device: Device, directory: Slot) -> None:
-        """One node in the directory."""
+    def make_defaults(self, members: list[Device], directory: Slot) -> None:
+        """The default devices. If one cannot be made, or something is there, all are bound."""
         p = self.p
-        name = device.path.rpartition("/")[2]
+        bind, done = p.label(), p.label()
+        if self.may_make:
+            for device in members:
+                p.at(device.pointer, f"make the device {device.path}")
+                p.mknodat(
+                    directory, device.name, device.mode, device.number, goto=(bind, EEXIST, EPERM)
+                )
+            p.jump(done)
+        p.place(bind)
+        for device in members:
+            self._bind(device, directory)
+        p.place(done)
+
+    def make(self, device: Device, directory: Slot) -> None:
+        """A device of the config. One that is there already is left as it is."""
+        p = self.p
         p.at(device.pointer, f"make the device {device.path}")
-        if self.bind and device.mode & S_IFMT != S_IFIFO:
-            self._bind(device, directory, name)
+        if not self.may_make and device.type != S_IFIFO:
+            self._bind(device, directory)
             return
-        instead, done = p.label(), p.label()
-        number = device.number
-        p.mknodat(directory, name, device.mode, number, goto=(instead, EEXIST, EPERM))
+        instead, missing, done = p.label(), p.label(), p.label()
+        p.mknodat(directory, device.name, device.mode, device.number, goto=(instead, EEXIST, EPERM))
         if device.uid or device.gid:
-            node = open_path(p, directory, name, O_NOFOLLOW)
+            node = open_path(p, directory, device.name, O_NOFOLLOW)
             self._verify(device, node)
             p.fchownat(node, "", device.uid, device.gid, AT_EMPTY_PATH)
             p.close(node)
         p.jump(done)
         p.place(instead)
-        self._find_or_bind(device, directory, name)
-        p.place(done)
-
-    def _find_or_bind(self, device: Device, directory: Slot, name: str) -> None:
-        """There is one already, and it is left as it is; or mknod is not for us."""
-        p = self.p
-        missing, wrong, done = p.label(), p.label(), p.label()
-        node = open_path(p, directory, name, O_NOFOLLOW, goto=(missing, ENOENT))
-        self._verify(device, node, wrong)
-        p.call("close", node)
-        p.jump(done)
-        p.place(wrong)
+        node = open_path(p, directory, device.name, O_NOFOLLOW, goto=(missing, ENOENT))
+        self._verify(device, node)
         p.close(node)
+        p.jump(done)
         p.place(missing)
-        self._bind(device, directory, name)
+        self._bind(device, directory)
         p.place(done)
 
-    def _bind(self, device: Device, directory: Slot, name: str) -> None:
-        """The host's node of this path, verified to be the device meant, on an empty file."""
+    def _bind(self, device: Device, directory: Slot) -> None:
+        """The host's node of this path on an empty file.
+
+        Read-only, which devices are not affected by, but their mode and owner
+        are: these are the host's. That a link is not followed is the nature
+        of move_mount's target.
+        """
         p = self.p
         p.at(device.pointer, f"bind the host's {device.path}")
         source = clone(p, AT_FDCWD, device.path, recursive=False)
         self._verify(device, source)
-        change(p, source, set=NOSUID | NOEXEC)
-        p.mknodat(directory, name, S_IFREG | 0o644, 0, ok=(EEXIST,))
-        target = open_path(p, directory, name, O_NOFOLLOW)
-        attach(p, source, target)
-        p.close(target)
+        change(p, source, set=RDONLY | NOSUID | NOEXEC)
+        p.mknodat(directory, device.name, S_IFREG | 0o644, 0, ok=(EEXIST,))
+        p.move_mount(source, "", directory, device.name, MOVE_FROM_FD)
         p.close(source)
 
-    def _verify(self, device: Device, node: Slot, otherwise: "Label | None" = None) -> None:
-        """Type and number are those of the device; else go on at the label, or stop."""
+    def _verify(self, device: Device, node: Slot) -> None:
+        """Type and number are those of the device, or the program stops with EEXIST."""
         p = self.p
         if self.buffer is None:
             self.buffer = p.buffer(STATX_SIZE)
-        goto = (otherwise, EEXIST) if otherwise else None
         major, minor = device.rdev
         facts(p, node, self.buffer)
-        p.check(self.buffer + STX_MODE, 2, S_IFMT, device.mode & S_IFMT, EEXIST, goto=goto)
-        p.check(self.buffer + STX_RDEV, 8, -1, major | minor << 32, EEXIST, goto=goto)
+        p.check(self.buffer + STX_MODE, 2, S_IFMT, device.type, EEXIST)
+        p.check(self.buffer + STX_RDEV, 8, -1, major | minor << 32, EEXIST)
 
 
 def bind_console(p: Program, root: Slot, pty_peer: Slot) -> None:

@@ -8,8 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kaa.compile.inputs import Inputs, Json
 
-# What lxcfs and the like may put over files of procfs.
-_PROC_FILES = frozenset(
+# /proc itself, and the files over which lxcfs and the like put their own.
+_PROC_PLACES = {"/proc"} | {
     f"/proc/{name}"
     for name in (
         "cpuinfo",
@@ -23,7 +23,7 @@ _PROC_FILES = frozenset(
         "sys/kernel/ns_last_pid",
         "uptime",
     )
-)
+}
 
 
 class Entry:
@@ -55,9 +55,9 @@ class Entry:
             self._find_source(inputs)
 
     @property
-    def in_proc(self) -> bool:
-        """The destination is below /proc by its name."""
-        return self.destination.startswith("/proc/")
+    def at_proc(self) -> bool:
+        """The destination is /proc or below it, by its name."""
+        return self.destination == "/proc" or self.destination.startswith("/proc/")
 
     def refuse(self, why: str, key: str = "", hint: str | None = None) -> None:
         """Raise a ConfigError about this entry."""
@@ -67,7 +67,7 @@ class Entry:
         options = self.options
         if any("\0" in option for option in options.data):
             self.refuse("an option contains a null byte", "options")
-        if self.in_proc and self.destination not in _PROC_FILES:
+        if self.at_proc and self.destination not in _PROC_PLACES:
             self.refuse(f"{self.destination} cannot be mounted: it is inside /proc", "destination")
         if options.bind:
             if options.data:

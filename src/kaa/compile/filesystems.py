@@ -99,9 +99,7 @@ def _describe(entry: Entry) -> str:
     return f"mount {entry.kind} on {entry.destination}"
 
 
-def _by_context(
-    p: Program, inputs: "Inputs", targets: Targets, entry: Entry
-) -> tuple[Slot, Slot]:
+def _by_context(p: Program, inputs: "Inputs", targets: Targets, entry: Entry) -> tuple[Slot, Slot]:
     p.at(entry.pointer, _describe(entry))
     wanted: list[tuple[str, str | None]] = []
     if entry.source:
@@ -148,9 +146,7 @@ def _inherits_mode(entry: Entry) -> bool:
     return entry.kind == "tmpfs" and all(key != "mode" for key, _ in settings(entry))
 
 
-def _furnish_tmpfs(
-    p: Program, targets: Targets, entry: Entry, mount: Slot, target: Slot
-) -> None:
+def _furnish_tmpfs(p: Program, targets: Targets, entry: Entry, mount: Slot, target: Slot) -> None:
     """The mode of the directory that is covered, and with tmpcopyup its owner and contents."""
     copy_up, inherits = entry.options.copy_up, _inherits_mode(entry)
     if not copy_up and not inherits:
@@ -210,9 +206,7 @@ def _host_sysfs(p: Program, entry: Entry, mount: Slot) -> None:
         change(p, mount, set=entry.options.set, recursive=True)
 
 
-def _by_mount2(
-    p: Program, inputs: "Inputs", targets: Targets, entry: Entry
-) -> tuple[Slot, Slot]:
+def _by_mount2(p: Program, inputs: "Inputs", targets: Targets, entry: Entry) -> tuple[Slot, Slot]:
     """Mounted by mount(2) on "."; the mount is opened again, since that call returns none."""
     data = list(entry.options.data)
     label = _label(inputs, entry)
@@ -255,4 +249,3 @@ def remount_superblock(p: Program, entry: Entry, mount: Slot) -> None:
         p.fsconfig(context, SET_FLAG if value is None else SET_STRING, key, value, 0)
     p.fsconfig(context, RECONFIGURE, None, None, 0)
     p.close(context)
-

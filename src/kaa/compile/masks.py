@@ -13,6 +13,7 @@ from kaa.compile.mount_api import (
     AT_FDCWD,
     DETACH,
     EXISTING,
+    MOVE_FROM_FD,
     NODEV,
     NOEXEC,
     NOSUID,
@@ -20,6 +21,7 @@ from kaa.compile.mount_api import (
     S_IFCHR,
     S_IFDIR,
     S_IFMT,
+    S_IFREG,
     STATX_SIZE,
     STX_MODE,
     STX_RDEV,
@@ -28,17 +30,16 @@ from kaa.compile.mount_api import (
     clone,
     facts,
     new_mount,
-    open_path,
 )
 from kaa.compile.root import Root
 from kaa.errors import ConfigError
-from kaa.program.program import Program, Ref, Slot
+from kaa.program.program import Program, Ref
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kaa.compile.inputs import Inputs
 
-_NULL = 1 | 3 << 32
+_EMPTY, _NULL = "empty", "null"
 
 
 def mask(p: Program, inputs: "Inputs", root: Root) -> None:
@@ -53,8 +54,13 @@ def mask(p: Program, inputs: "Inputs", root: Root) -> None:
     for path, pointer in read_only.items():
         p.at(pointer, f"make {path} read-only")
         _make_read_only(p, root, path)
-    if masked:
-        _Masks(p, root).cover(masked)
+    if not masked:
+        return
+    masks = _Masks(p, root)
+    for path, pointer in masked.items():
+        p.at(pointer, f"mask {path}")
+        masks.cover(path)
+    masks.put_away()
 
 
 def _paths(inputs: "Inputs", name: str) -> dict[str, str]:
@@ -77,60 +83,58 @@ def _make_read_only(p: Program, root: Root, path: str) -> None:
 
 
 class _Masks:
-    """What masks are made of: the host's /dev/null, and an empty directory."""
+    """What masks are made of: a tmpfs that holds the host's /dev/null and an empty directory.
+
+    Until Linux 6.15 only what is attached can be cloned, so it covers the
+    root while the masks are made; those are opened from below it.
+    """
 
     def __init__(self, p: Program, root: Root) -> None:
         self.p = p
         self.root = root
         self.buffer: Ref = p.buffer(STATX_SIZE)
+        p.at("/linux/maskedPaths", "make an empty directory")
+        wanted: list[tuple[str, str | None]] = [("mode", "555"), ("nr_inodes", "3")]
+        self.holder = new_mount(p, "tmpfs", wanted, NOSUID | NODEV | NOEXEC)
+        attach(p, self.holder, root.fd)
+        p.mkdirat(self.holder, _EMPTY, 0o555)
+        p.mknodat(self.holder, _NULL, S_IFREG, 0)
+        self._hold_null()
+        change(p, self.holder, set=RDONLY)
 
-    def cover(self, masked: dict[str, str]) -> None:
-        """Cover each of the paths."""
-        p = self.p
-        null = self._host_null()
-        empty = self._empty_directory()
-        for path, pointer in masked.items():
-            p.at(pointer, f"mask {path}")
-            self._cover(path, null, empty)
-        p.at("/linux/maskedPaths", "put the empty directory away")
-        p.fchdir(empty)
-        p.umount2(".", DETACH)
-        p.fchdir(self.root.fd)
-        p.close(empty)
-        p.close(null)
-
-    def _host_null(self) -> Slot:
+    def _hold_null(self) -> None:
         p = self.p
         p.at("/linux/maskedPaths", "verify that the host's /dev/null is the null device")
-        null = open_path(p, AT_FDCWD, "/dev/null")
+        null = clone(p, AT_FDCWD, "/dev/null", recursive=False)
         facts(p, null, self.buffer)
         p.check(self.buffer + STX_MODE, 2, S_IFMT, S_IFCHR, EPERM)
-        p.check(self.buffer + STX_RDEV, 8, -1, _NULL, EPERM)
-        return null
+        p.check(self.buffer + STX_RDEV, 8, -1, 1 | 3 << 32, EPERM)
+        change(p, null, set=RDONLY | NOSUID | NOEXEC)
+        p.move_mount(null, "", self.holder, _NULL, MOVE_FROM_FD)
+        p.close(null)
 
-    def _empty_directory(self) -> Slot:
-        """A tmpfs that can be cloned: until Linux 6.15 only one that is attached can, so it
-        covers the root while the masks are made, which are opened from below it."""
-        p = self.p
-        p.at("/linux/maskedPaths", "make an empty directory")
-        wanted: list[tuple[str, str | None]] = [("mode", "555"), ("nr_inodes", "1")]
-        empty = new_mount(p, "tmpfs", wanted, RDONLY | NOSUID | NODEV | NOEXEC)
-        attach(p, empty, self.root.fd)
-        return empty
-
-    def _cover(self, path: str, null: Slot, empty: Slot) -> None:
+    def cover(self, path: str) -> None:
+        """Cover what is at the path."""
         p = self.p
         missing, file, ready = p.label(), p.label(), p.label()
         place = p.resolve(self.root.fd, path, EXISTING, 0, goto=(missing, ENOENT, ENOTDIR))
         facts(p, place, self.buffer)
         p.check(self.buffer + STX_MODE, 2, S_IFMT, S_IFDIR, EINVAL, goto=(file, EINVAL))
-        cover = clone(p, empty, "", recursive=False)
+        mask = clone(p, self.holder, _EMPTY, recursive=False)
         p.jump(ready)
         p.place(file)
-        clone(p, null, "", recursive=False, into=cover)
-        change(p, cover, set=RDONLY | NOSUID | NOEXEC)
+        clone(p, self.holder, _NULL, recursive=False, into=mask)
         p.place(ready)
-        attach(p, cover, place)
-        p.close(cover)
+        attach(p, mask, place)
+        p.close(mask)
         p.close(place)
         p.place(missing)
+
+    def put_away(self) -> None:
+        """Uncover the root."""
+        p = self.p
+        p.at("/linux/maskedPaths", "put the empty directory away")
+        p.fchdir(self.holder)
+        p.umount2(".", DETACH)
+        p.fchdir(self.root.fd)
+        p.close(self.holder)

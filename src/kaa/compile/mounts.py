@@ -109,9 +109,7 @@ def _source(p: Program, inputs: "Inputs", root: Root, entry: Entry) -> Slot:
     return mount
 
 
-def id_map(
-    p: Program, entry: Entry, mount: Slot, userns_of: "UserNamespaceOf | None"
-) -> None:
+def id_map(p: Program, entry: Entry, mount: Slot, userns_of: "UserNamespaceOf | None") -> None:
     """Map the ids of a bind's detached tree; without a mapping anywhere that is a ConfigError."""
     user_namespace = userns_of(entry.index) if userns_of else None
     if user_namespace is None:

@@ -29,8 +29,8 @@ class Targets:
     """The mount points of one program.
 
     `buffer` is for what the kernel says about files. With `guard_procfs` there
-    is a procfs in the container, and a destination that turns out to lie in it
-    (by a link of the image) is refused unless its name says so.
+    is a procfs in the container, and a bind whose destination turns out to lie
+    in it (by a link of the image) is refused, unless its name says so.
     """
 
     __slots__ = ("buffer", "guard_procfs", "p", "root")
@@ -46,7 +46,7 @@ class Targets:
         p = self.p
         p.at(f"{entry.pointer}/destination", f"open the mount point {entry.destination}")
         target: Slot = p.resolve(self.root.fd, entry.destination, kind, mode)
-        if self.guard_procfs and not entry.in_proc and entry.destination != "/proc":
+        if self.guard_procfs and entry.options.bind and not entry.at_proc:
             self._refuse_procfs(entry, target)
         return target
 

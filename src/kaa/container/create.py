@@ -279,10 +279,13 @@ class Launch:
     def announce(self, pid_file: str, pidfd_socket: str) -> None:
         """The container is created: record it, and write the pid file."""
         self.record["status"] = "created"
-        self.record["start"] = [
-            (op.pointer, op.phrase, op.call) for op in self.program.ops[self._gate :]
-        ]
-        self.record["gate"] = self._gate
+        if self._listener is not None:
+            # what `start`, another process, needs to say which step failed
+            behind = range(self._gate, len(self.program))
+            self.record["gate"] = self._gate
+            self.record["start"] = [
+                (op.pointer, op.phrase, op.call) for op in map(self.program.op, behind)
+            ]
         records.save(self.path, self.record)
         if pidfd_socket:
             console.send_pidfd(self.runtime.caller.path(pidfd_socket), self.init.pidfd, b"standard")
@@ -315,7 +318,7 @@ def limit_devices(runtime: "Runtime", cgroup: "Cgroup", resources: "Json") -> No
     """Load the device program, where devices are limited by one (v2)."""
     program = Program()
     cgroup.device_ops(program, resources)
-    if not program.ops:
+    if not len(program):
         return
     init = Init.spawn(runtime.caller)
     try:

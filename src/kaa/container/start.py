@@ -14,6 +14,8 @@ from kaa.program.program import Op
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kaa.compile.inputs import Json
     from kaa.container.runtime import Runtime
 
@@ -66,7 +68,7 @@ def _open_gate(
         connection.close()
         posix.close(pidfd)
     try:
-        check_executed(progress, recorded_ops(record), record["gate"])
+        check_executed(progress, recorded_ops(record))
     except InitDied as error:
         cgroup = cgroup_of(record)
         if cgroup and cgroup.oom_kills():
@@ -77,9 +79,14 @@ def _open_gate(
         raise
 
 
-def recorded_ops(record: "Json") -> list[Op]:
-    """The ops behind the gate, as far as an error needs them."""
-    return [Op(call, (), 0, pointer, phrase) for pointer, phrase, call in record["start"]]
+def recorded_ops(record: "Json") -> "Callable[[int], Op]":
+    """The ops behind the gate, by their index, as far as an error needs them."""
+
+    def op_at(index: int) -> Op:
+        pointer, phrase, call = record["start"][max(0, index - record["gate"])]
+        return Op(call, (), pointer, phrase)
+
+    return op_at
 
 
 def run_poststart(runtime: "Runtime", config: "Json", record: "Json") -> None:

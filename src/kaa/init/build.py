@@ -26,16 +26,18 @@ SOURCES = (
     "wait_start.c",
     "memory.c",
 )
-FLAGS = (
-    "-std=gnu11 -Os -Wall -Wextra -Werror -ffreestanding -nostdlib -static -fno-pie "
-    "-fno-stack-protector -fno-asynchronous-unwind-tables -fno-unwind-tables -fno-ident "
-    "-fomit-frame-pointer -ffunction-sections -fdata-sections"
-).split()
+FLAGS = [
+    *("-std=gnu11", "-Os", "-Wall", "-Wextra", "-Werror"),
+    *("-ffreestanding", "-nostdlib", "-static", "-fno-pie", "-fno-stack-protector"),
+    *("-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-fno-ident"),
+    *("-fomit-frame-pointer", "-ffunction-sections", "-fdata-sections"),
+]
 # One segment of text, one of data: with the usual alignment of pages between them,
 # an aarch64 binary would be mostly padding. None of the two is writable and executable.
-LINKER_FLAGS = (
-    "-Wl,--gc-sections,--build-id=none,--fatal-warnings,-s,-z,noexecstack,-z,noseparate-code"
-).split()
+LINKER_FLAGS = [
+    "-Wl,--gc-sections,--build-id=none,--fatal-warnings",
+    "-Wl,-s,-z,noexecstack,-z,noseparate-code",
+]
 
 # Calls that the build machine's kernel headers may be too old for. Every call since
 # Linux 5.0 has one number on all architectures.

@@ -30,6 +30,7 @@ from kaa.program.wire import EXECUTING, MAGIC, PROGRESS, REPLY, encode, initial_
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from collections.abc import Callable
 
     from kaa.caller import Caller
 
@@ -95,7 +96,7 @@ class Failure(Exception):
     @property
     def op(self) -> Op:
         """The op that failed."""
-        return self.program.ops[self.index]
+        return self.program.op(self.index)
 
 
 class Init:
@@ -212,7 +213,7 @@ class Init:
             raise
         reply.data = data[REPLY.size :]
         if index >= 0:
-            raise Failure(program, min(index, len(program.ops) - 1), errno, reply)
+            raise Failure(program, min(index, len(program) - 1), errno, reply)
         return reply
 
     def _receive(self, size: int) -> tuple[bytes, list[int]]:
@@ -273,7 +274,7 @@ class Init:
         The last word is the progress file's: kaa-init says there what failed.
         """
         await_end(self.socket, self.pidfd)
-        check_executed(self.progress, program.ops, 0)
+        check_executed(self.progress, program.op)
 
     def kill(self) -> None:
         """Kill whatever this object holds and reap it; never fails."""
@@ -378,18 +379,20 @@ def await_end(socket: "socket", pidfd: int) -> None:
                 return
 
 
-def check_executed(progress: int, ops: list[Op], first: int) -> None:
+def check_executed(progress: int, op_at: "Callable[[int], Op]") -> None:
     """After end of file: raise unless the progress file says that execve was reached.
 
-    `ops` are those from index `first` on.
+    `op_at` gives the op at an index of the program that ran last, or raises IndexError.
     """
     page = posix.pread(progress, PROGRESS.size, 0)
     if len(page) != PROGRESS.size:
         raise InitDied("kaa-init left no word of its progress")
     phase, index, errno, _, _ = PROGRESS.unpack(page)
     if errno:
-        known = 0 <= index - first < len(ops)
-        op = ops[index - first] if known else Op("?", (), 0, "", "start the process")
+        try:
+            op = op_at(index)
+        except IndexError:
+            op = Op("execve", (), "", "start the process")
         raise syscall_error(op, None, errno, "")
     if phase != EXECUTING:
         raise InitDied("kaa-init died before it could execute the process")
@@ -450,7 +453,7 @@ def _seal(binary: bytes) -> int:
 
 def _unlinked(binary: bytes) -> int:
     """A nameless file, reopened read-only: a copy that only this container could spoil."""
-    for directory in ("/run", "/dev/shm", "/tmp"):  # noqa: S108: the file has no name
+    for directory in ("/run", "/dev/shm", "/tmp"):  # noqa: S108
         try:
             fd = posix.open(directory, posix.O_TMPFILE | posix.O_RDWR | posix.O_CLOEXEC, 0o500)
         except OSError:

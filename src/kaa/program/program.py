@@ -18,6 +18,7 @@ an argv-like vector. Keywords, the same for every method:
                           (calls that return descriptors keep theirs anyway)
 """
 
+from _struct import Struct
 from posix import O_CLOEXEC, O_NOFOLLOW, O_WRONLY
 
 from kaa.program.calls import CALLS, SPECIAL, SPECIALS
@@ -34,10 +35,16 @@ SLOTS = 256
 IMMEDIATE, DATA, SLOT = 0, 1, 2
 STOP, IGNORE, SKIP = 0, 1, 2
 
+_WORD = 0xFFFFFFFFFFFFFFFF
+OP = Struct("=4HB7B6Q")
+_SKIP = Struct("=H")
+
 _NUMBERS = {name: i for i, name in enumerate(CALLS)} | {
     name: SPECIAL + i for i, name in enumerate(SPECIALS)
 }
+_NAMES = {i: name for name, i in _NUMBERS.items()}
 _ARITY = {n: len(a.lstrip("=").split()) for n, a in (CALLS | SPECIALS).items()}
+_methods: "dict[str, Callable[..., Slot]]" = {}
 _RETURNS_FD = frozenset(n for n, a in (CALLS | SPECIALS).items() if a.startswith("="))
 
 
@@ -98,16 +105,14 @@ class Slots:
 
 
 class Op:
-    """One call, and where it came from."""
+    """One call as a reader sees it, and where it came from."""
 
     __slots__ = ("args", "call", "errnos", "phrase", "pointer", "policy", "skip", "store")
 
-    def __init__(
-        self, call: str, args: "tuple[Any, ...]", store: int, pointer: str, phrase: str
-    ) -> None:
+    def __init__(self, call: str, args: "tuple[Any, ...]", pointer: str, phrase: str) -> None:
         self.call = call
         self.args = args
-        self.store = store
+        self.store = NO_SLOT
         self.policy = STOP
         self.errnos: tuple[int, ...] = ()
         self.skip = 0
@@ -116,22 +121,20 @@ class Op:
 
 
 class Program:
-    """A batch in the making."""
+    """A batch in the making. `code` holds the ops as they will be sent."""
 
     def __init__(self, slots: Slots | None = None) -> None:
         self.slots = slots or Slots()
-        self.ops: list[Op] = []
+        self.code = bytearray()
         self.data = bytearray()
         self.relocations: list[tuple[int, int]] = []
-        self.emitted = 0
-        self._pointer = ""
-        self._phrase = ""
+        self._reason = ("", "")
+        self._reasons: list[tuple[str, str]] = []
         self._strings: dict[str, Ref] = {}
 
     def at(self, pointer: str, phrase: str) -> None:
         """The ops that follow realise the config property `pointer`; `phrase` says how."""
-        self._pointer = pointer
-        self._phrase = phrase
+        self._reason = (pointer, phrase)
 
     # -- data ------------------------------------------------------------
 
@@ -169,41 +172,39 @@ class Program:
 
     # -- ops -------------------------------------------------------------
 
-    def call(
-        self,
-        name: str,
-        *args: "Any",
-        ok: tuple[int, ...] = (),
-        goto: "tuple[Any, ...] | None" = None,
-        keep: bool = False,
-        into: Slot | None = None,
-    ) -> Slot:
-        """Append a call; what the methods named after the calls do."""
-        if len(args) > _ARITY[name]:
-            raise TypeError(f"{name} takes {_ARITY[name]} arguments")
-        slot = into
-        if slot is None:
-            slot = self.slots.take() if keep or name in _RETURNS_FD else Slot(NO_SLOT)
-        placed = tuple([self._place(a) for a in args])
-        op = Op(name, placed, slot.number, self._pointer, self._phrase)
-        if ok:
-            op.policy = IGNORE
-            op.errnos = _errnos(() if ok == ANY else ok)
-        elif goto is not None:
-            op.policy = SKIP
-            op.errnos = _errnos(tuple(goto[1:]))
-            goto[0].froms.append(len(self.ops))
-        self.ops.append(op)
-        return slot
+    def __len__(self) -> int:
+        return len(self._reasons)
+
+    @property
+    def ops(self) -> list[Op]:
+        """The ops, decoded from what will be sent."""
+        return [self.op(index) for index in range(len(self))]
+
+    def op(self, index: int) -> Op:
+        """The op at `index`, decoded. Raises IndexError."""
+        reason = self._reasons[index]
+        call, store, skip, kinds, policy, *rest = OP.unpack_from(self.code, index * OP.size)
+        name = _NAMES[call]
+        args: list[Any] = []
+        for i in range(_ARITY[name]):
+            kind, value = kinds >> 2 * i & 3, rest[7 + i]
+            if kind == IMMEDIATE:
+                args.append(value - (1 << 64) if value >> 63 else value)
+            else:
+                args.append(Ref(value) if kind == DATA else Slot(value))
+        op = Op(name, tuple(args), *reason)
+        op.store, op.skip, op.policy = store, skip, policy
+        op.errnos = tuple(e for e in rest[:7] if e)
+        return op
+
+    def call(self, name: str, *args: "Any", **how: "Any") -> Slot:
+        """Append a call by its name, as the methods do that are named after the calls."""
+        return _method(name)(self, *args, **how)
 
     def __getattr__(self, name: str) -> "Callable[..., Slot]":
         if name not in _NUMBERS:
             raise AttributeError(name)
-
-        def method(self: "Program", *args: "Any", **how: "Any") -> Slot:
-            return self.call(name, *args, **how)
-
-        setattr(Program, name, method)
+        setattr(Program, name, _method(name))
         return getattr(self, name)  # type: ignore[no-any-return]
 
     def close(self, fd: Slot) -> None:
@@ -222,11 +223,11 @@ class Program:
     def place(self, label: Label) -> None:
         """The label is here: before the op that is appended next."""
         for index in label.froms:
-            self.ops[index].skip = len(self.ops) - index - 1
+            _SKIP.pack_into(self.code, index * OP.size + 4, len(self) - index - 1)
 
     def jump(self, label: Label) -> None:
         """Go on at the label."""
-        label.froms.append(len(self.ops))
+        label.froms.append(len(self))
         self.call("jump")
 
     def write_file(self, path: str, content: str, *, dirfd: "int | Slot" = -100) -> None:
@@ -236,29 +237,83 @@ class Program:
         self.call("write", fd, raw, len(raw))
         self.close(fd)
 
-    def _place(self, arg: "Any") -> "Any":
+    def place_data(self, arg: "Any") -> Ref:
+        """Put a string, bytes or a vector of strings into the data segment."""
         kind = type(arg)
-        if kind is int or kind is Slot or kind is Ref:
-            return arg
         if kind is str:
             return self.string(arg)
         if kind is bytes or kind is bytearray:
             return self.bytes(arg)
-        if arg is None:
-            return 0
         if kind is list or kind is tuple:
             return self.vector(arg)
-        if kind is bool:
-            return int(arg)
         raise TypeError(f"{arg!r} cannot be an argument of a system call")
 
 
-def _errnos(errnos: tuple[int, ...]) -> tuple[int, ...]:
-    if len(errnos) > 7:
-        raise ValueError("an op has room for 7 errnos")
-    return errnos
+def _method(name: str) -> "Callable[..., Slot]":
+    """The method of `Program` for a call, made when it is first used.
 
+    A container is some 500 calls, so the body below is the hottest in kaa: it
+    encodes at once instead of keeping objects to be encoded later.
+    """
+    found = _methods.get(name)
+    if found is not None:
+        return found
+    number, arity, returns_fd = _NUMBERS[name], _ARITY[name], name in _RETURNS_FD
+    padding = (0,) * 6
+    pack = OP.pack
 
-def number(name: str) -> int:
-    """The number that stands for the call in a batch."""
-    return _NUMBERS[name]
+    def method(
+        self: Program,
+        *args: "Any",
+        ok: tuple[int, ...] = (),
+        goto: "tuple[Any, ...] | None" = None,
+        keep: bool = False,
+        into: Slot | None = None,
+    ) -> Slot:
+        kinds = 0
+        values: list[int] = []
+        shift = 0
+        for arg in args:
+            kind = type(arg)
+            if kind is int:
+                values.append(arg & _WORD)
+            elif kind is Slot:
+                values.append(arg.number)
+                kinds |= SLOT << shift
+            elif arg is None:
+                values.append(0)
+            elif kind is bool:
+                values.append(int(arg))
+            else:
+                values.append((arg if kind is Ref else self.place_data(arg)).offset)
+                kinds |= DATA << shift
+            shift += 2
+        if len(values) > arity:
+            raise TypeError(f"{name} takes {arity} arguments")
+        policy, errnos = STOP, ok
+        if ok:
+            policy = IGNORE
+            if ok == ANY:
+                errnos = ()
+        elif goto is not None:
+            policy, errnos = SKIP, goto[1:]
+            goto[0].froms.append(len(self._reasons))
+        if len(errnos) > 7:
+            raise ValueError("an op has room for 7 errnos")
+        slot = into
+        if slot is None:
+            slot = self.slots.take() if keep or returns_fd else Slot(NO_SLOT)
+        self.code += pack(
+            number,
+            slot.number,
+            0,
+            kinds,
+            policy,
+            *(*errnos, 0, 0, 0, 0, 0, 0, 0)[:7],
+            *(*values, *padding)[:6],
+        )
+        self._reasons.append(self._reason)
+        return slot
+
+    _methods[name] = method
+    return method

@@ -36,7 +36,7 @@ def document(version: str) -> "dict[str, Any]":
         "ociVersionMin": "1.0.0",
         "ociVersionMax": "1.3.0",
         "hooks": list(HOOKS),
-        "mountOptions": sorted(known_options()),
+        "mountOptions": known_options(),
         "linux": {
             "namespaces": list(NAMESPACES),
             "capabilities": list(NAMES),

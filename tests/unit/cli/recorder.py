@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import types
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,12 +26,15 @@ class Recorder:
 
     result: Any = None
     error: BaseException | None = None
+    then: Callable[..., None] | None = None
     calls: list[Call] = field(default_factory=list)
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         self.calls.append(Call(args, keywords))
         if self.error is not None:
             raise self.error
+        if self.then is not None:
+            self.then(*args, **keywords)
         return self.result
 
     @property

@@ -63,7 +63,7 @@ def test_warnings_of_the_container_layer_are_logged(kaa: Kaa, tmp_path: Path) ->
     kaa.replace("kaa.container.start", start=start)
     kaa("--log", "log", "start", "box")
     start.call.args[0].warn("late")  # the log is closed by then: standard error
-    kaa.replace("kaa.container.start", start=lambda runtime, id: runtime.warn("odd thing"))
+    start.then = lambda runtime, id: runtime.warn("odd thing")
     kaa("--log", "log", "start", "box")
     assert 'level=warning msg="odd thing"' in (tmp_path / "log").read_text()
 
@@ -102,10 +102,13 @@ def test_plain_commands(
 
 
 def test_state(kaa: Kaa) -> None:
-    kaa.replace("kaa.container.state", state=Recorder(STATE | {"annotations": {"a": "é\udcff"}}))
+    kaa.replace(
+        "kaa.container.state", state=Recorder(STATE | {"annotations": {"a": "é\udcff\ud800"}})
+    )
     done = kaa("state", "box")
     assert done.out.startswith('{\n  "ociVersion": "1.3.0",\n  "id": "box",\n  "pid": 7,\n')
     assert "é" in done.out
+    assert json.loads(done.out)["annotations"] == {"a": "é\udcff\ud800"}
     kaa.replace("kaa.container.state", state=Recorder(STATE))
     assert json.loads(kaa("state", "box").out) == STATE
 

@@ -48,7 +48,7 @@ def test_a_bare_word_is_not_quoted(captured: Captured) -> None:
 
 def test_json_on_stderr(captured: Captured) -> None:
     captured.log.json = True
-    captured.log.error("no", {"errno": "EPERM"})
+    captured.log.error("no", record={"errno": "EPERM"})
     assert json.loads(captured.text())["errno"] == "EPERM"
 
 
@@ -59,12 +59,13 @@ def test_json_file(tmp_path: Path, captured: Captured) -> None:
     log.json = True
     log.open(str(path))
     log.warn("careful")
-    log.error("it failed: /proc/self \udcff", {"error": "KaaError", "msg": "x", "path": "/a\udcff"})
+    parts = {"error": "KaaError", "msg": "x", "path": "/a\udcff"}
+    log.error("it failed: /proc/self \udcff", record=parts)
     log.close()
     before, warning, error = path.read_text().splitlines()
     assert before == "before"
     assert re.fullmatch(rf'\{{"level":"warning","msg":"careful","time":"{TIME}"\}}', warning)
-    assert error.startswith('{"level":"error","msg":"it failed: /proc/self �","time":"')
+    assert error.startswith('{"level":"error","msg":"it failed: /proc/self ?","time":"')
     assert list(json.loads(error)) == ["level", "msg", "time", "error", "path"]
     assert captured.text() == "it failed: /proc/self \\xff\n"
 
@@ -99,6 +100,14 @@ def test_a_full_disk_does_not_matter() -> None:
     log.open("/dev/full")
     log.error("nobody can read this")
     log.close()
+
+
+@given(st.text(st.characters(), max_size=30), st.booleans())
+def test_any_message_is_one_line(text: str, json: bool) -> None:
+    captured = Captured()
+    captured.log.json = json
+    captured.log.error(text, record={"path": text})
+    assert captured.text().count("\n") == 1
 
 
 @given(st.text(max_size=30))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaa.cli.parse import Misuse, Parsed, UnknownCommand, decimal, parse, seconds
+from kaa.cli.parse import Misuse, UnknownCommand, decimal, parse, seconds
 from kaa.cli.table import COMMANDS, FLAG, GLOBAL_OPTIONS, KAA, TEXT, Command, Option
 from kaa.errors import UsageError
 
@@ -117,7 +117,7 @@ def test_misuse(line: str, message: str) -> None:
 
 
 def test_an_unknown_command_has_its_own_exit_code() -> None:
-    with pytest.raises(UnknownCommand, match="^No help topic for 'nosuch'$") as caught:
+    with pytest.raises(UnknownCommand, match=r"^No help topic for 'nosuch'$") as caught:
         parse(["nosuch"])
     assert caught.value.exit_code == 3
 
@@ -181,15 +181,12 @@ for _option in [*GLOBAL_OPTIONS, *[o for c in COMMANDS for o in c.options]]:
 def test_any_argv_is_parsed_or_refused(argv: list[str]) -> None:
     try:
         parsed = parse(argv)
-    except UsageError as error:
-        assert str(error)
-    else:
-        assert isinstance(parsed, Parsed)
-        command = parsed.route[-1]
-        known = {o.name for o in command.options} | {"help"}
-        assert set(parsed.options) <= known
-        asked = command.commands or "help" in parsed.options
-        assert asked or len(parsed.args) >= command.least
+    except UsageError:
+        return
+    command = parsed.route[-1]
+    assert set(parsed.options) <= {o.name for o in command.options} | {"help"}
+    asked = command.commands or "help" in parsed.options
+    assert asked or len(parsed.args) >= command.least
 
 
 @given(st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=6))
@@ -201,8 +198,9 @@ def test_the_command_of_exec_is_never_touched(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("5s", 5.0), ("100ms", 0.1), ("1h30m", 5400.0), ("1.5h", 5400.0), (".5s", 0.5), ("1.s", 1.0),
-        ("10us", 1e-5), ("10µs", 1e-5), ("3ns", 3e-9), ("0", 0.0), ("-2s", -2.0), ("+2s", 2.0),
+        ("5s", 5.0), ("100ms", 0.1), ("1h30m", 5400.0), ("1.5h", 5400.0), (".5s", 0.5),
+        ("1.s", 1.0), ("10us", 1e-5), ("10µs", 1e-5), ("3ns", 3e-9), ("0", 0.0),
+        ("-2s", -2.0), ("+2s", 2.0),
     ],
 )  # fmt: skip
 def test_durations(text: str, value: float) -> None:
@@ -211,8 +209,8 @@ def test_durations(text: str, value: float) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "-", "5", "s", ".", ".s", "5x", "5 s", "1..5s", "5sm", "--5s", "٣s", "9" * 50 + "s", "1e3s",
-     "99999999999999h", "5s "],
+    ["", "-", "5", "s", ".", ".s", "5x", "5 s", "1..5s", "5sm", "--5s", "٣s", "9" * 50 + "s",
+     "1e3s", "99999999999999h", "5s "],
 )  # fmt: skip
 def test_what_is_no_duration(text: str) -> None:
     assert seconds(text) is None

@@ -55,13 +55,11 @@ def test_commands() -> None:
     assert [name for name in names if find(COMMANDS, name) is None] == []
 
 
-@pytest.mark.parametrize("name", [c.name for c in COMMANDS])
-def test_options(name: str) -> None:
-    if name not in runc_commands():
-        pytest.skip(f"runc has no {name}")
-    command = find(COMMANDS, name)
-    assert command is not None
-    assert_known(command.options, runc_options(runc_help(name)))
+def test_options() -> None:
+    for name in runc_commands():
+        command = find(COMMANDS, name)
+        assert command is not None
+        assert_known(command.options, runc_options(runc_help(name)))
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from kaa.spec.default import document
 from kaa.spec.validate import validate
-
 from unit.spec import schemas
 
 RUNC = shutil.which("runc")

@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
+
 from kaa.compile import libseccomp
 from kaa.errors import ConfigError
 from kaa.spec import features
 from kaa.spec.validate import validate
-
 from unit.spec import documents, schemas
 
 
@@ -26,11 +26,10 @@ def test_it_is_complete(found: dict[str, Any]) -> None:
     for place in schemas.places("features-schema.json"):
         value: Any = found
         for name in place.path:
-            value = (
-                next(iter(value.values() if isinstance(value, dict) else value))
-                if (name == "*")
-                else value[name]
-            )
+            if name != "*":
+                value = value[name]
+            else:
+                value = next(iter(value.values() if isinstance(value, dict) else value))
 
 
 def test_what_engines_look_for(found: dict[str, Any]) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from kaa.errors import ConfigError
 from kaa.spec.validate import validate, validate_process, validate_resources
-
 from unit.spec import documents
 from unit.spec.documents import Json
 
@@ -501,13 +501,13 @@ def test_the_document_itself_has_no_pointer() -> None:
 
 def test_a_process_alone() -> None:
     validate_process(documents.full()["process"])
-    with pytest.raises(ConfigError, match="^/cwd: Cwd must be an absolute path"):
+    with pytest.raises(ConfigError, match=r"^/cwd: Cwd must be an absolute path"):
         validate_process({"cwd": "x", "args": ["a"]})
 
 
 def test_resources_alone() -> None:
     validate_resources(documents.full()["linux"]["resources"])
-    with pytest.raises(ConfigError, match="^/memory/limit: must be a whole number"):
+    with pytest.raises(ConfigError, match=r"^/memory/limit: must be a whole number"):
         validate_resources({"memory": {"limit": "1"}})
 
 

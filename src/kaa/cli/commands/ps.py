@@ -19,7 +19,7 @@ def command(session: "Session") -> int:
     if form == "json":
         session.write(codec.dumps(found).decode() + "\n")
     else:
-        session.write(pick(_host_ps(session), set(found)))
+        session.write(pick(_host_ps(session), set(found)).encode("utf-8", "surrogateescape"))
     return 0
 
 
