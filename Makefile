@@ -12,7 +12,7 @@ help:
 	@echo 'make format    let ruff format the Python code'
 	@echo 'make bench     measure kaa beside runc and crun (root)'
 	@echo 'make build     a wheel and a source distribution, in dist/'
-	@echo 'make install   the command kaa, in $$PREFIX/bin (default: /usr/local/bin)'
+	@echo 'make install   the command kaa, below PREFIX=/usr/local'
 	@echo 'make clean     remove what all these made in this directory'
 
 demo:
@@ -46,13 +46,15 @@ bench:
 
 build:
 	@sh scripts/setup.sh build
-	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(PYTHON) -m hatchling build --directory dist
 
 install:
 	@sh scripts/setup.sh build
 	"$$(sh scripts/setup.sh python)" -m venv $(PREFIX)/lib/kaa
 	$(PREFIX)/lib/kaa/bin/python -m pip install --quiet .
+	mkdir -p $(PREFIX)/bin $(PREFIX)/share
 	ln -sf ../lib/kaa/bin/kaa $(PREFIX)/bin/kaa
+	cp -R $(PREFIX)/lib/kaa/share/. $(PREFIX)/share
 	$(PREFIX)/bin/kaa --version
 
 clean:

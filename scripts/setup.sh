@@ -95,7 +95,8 @@ demo)
     ;;
 build)
     need_with_python $runtime
-    python_packages build --editable .
+    stale .venv/.kaa-test || exit 0
+    python_packages build --editable . 'hatchling>=1.26'
     ;;
 test)
     need_with_python $runtime $tests

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
+MAX_DEPTH = 200  # far more than any configuration has, and far less than Python's stack
+
 _BLANK = " \t\n\r"
 _INFINITY = float("inf")
 
@@ -83,9 +85,10 @@ except (ImportError, AttributeError, TypeError):  # not CPython, or a CPython th
 def loads(data: bytes, where: str = "JSON") -> "Any":
     """The value of a JSON document (RFC 8259) in UTF-8, with or without a byte order mark.
 
-    NaN, infinities and numbers too large for a double are refused. `where`
-    names the document in errors. Raises ConfigError saying line, column and
-    what was wrong.
+    NaN, infinities and numbers too large for a double are refused, and so is
+    what is nested so deeply that `dumps` or `pretty` might fail on it later.
+    `where` names the document in errors. Raises ConfigError saying line, column
+    and what was wrong.
     """
     try:
         text = data.decode()
@@ -94,6 +97,19 @@ def loads(data: bytes, where: str = "JSON") -> "Any":
         raise _error(where, line, column, "this is not UTF-8") from None
     if text[:1] == "\ufeff":
         text = text[1:]
+    try:
+        value = _decode(text, where)
+    except RecursionError:
+        deep = True
+    else:
+        deep = data.count(b"[") + data.count(b"{") > MAX_DEPTH and _is_deep(value)
+    if deep:
+        message = f"{where}: it is nested too deeply, in more than {MAX_DEPTH} levels"
+        raise ConfigError(message, path=where)
+    return value
+
+
+def _decode(text: str, where: str) -> "Any":
     if _scan is not None:
         start = len(text) - len(text.lstrip(_BLANK))
         try:
@@ -102,13 +118,27 @@ def loads(data: bytes, where: str = "JSON") -> "Any":
                 return value
         except (ValueError, StopIteration, SystemError):
             pass
-        except RecursionError:
-            raise ConfigError(f"{where}: it is nested too deeply", path=where) from None
     return _explain(text, where)
 
 
+def _is_deep(value: "Any") -> bool:
+    """Whether there is anything below MAX_DEPTH levels; without recursion, level by level."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, list):
+                inner += item
+            elif isinstance(item, dict):
+                inner += item.values()
+        if not inner:
+            return False
+        level = inner
+    return True
+
+
 def _explain(text: str, where: str) -> "Any":
-    """`loads` by way of `json`: the value after all, or the reason why there is none."""
+    """`_decode` by way of `json`: the value after all, or the reason why there is none."""
     import json
 
     try:
@@ -120,8 +150,6 @@ def _explain(text: str, where: str) -> "Any":
         line, column = _position(text[: _find(text, error.literal)])
         shown = error.literal if len(error.literal) < 24 else f"{error.literal[:20]}..."
         raise _error(where, line, column, f"{shown} is not a number that JSON allows") from None
-    except RecursionError:
-        raise ConfigError(f"{where}: it is nested too deeply", path=where) from None
 
 
 def _find(text: str, literal: str) -> int:

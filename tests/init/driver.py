@@ -92,9 +92,9 @@ class Init:
             if not piece:
                 raise Gone(f"end of file after {len(head)} bytes")
             assert not flags & socket.MSG_CTRUNC
-            for level, kind, data in control:
+            for level, kind, passed in control:
                 assert (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
-                fds.frombytes(data)
+                fds.frombytes(passed)
             head += piece
         magic, size, op, err, count, reserved = wire.REPLY.unpack(head)
         assert (magic, reserved) == (wire.MAGIC, 0)

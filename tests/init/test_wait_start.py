@@ -185,6 +185,24 @@ def test_root_may_always(init: Init, public: Path) -> None:
     assert init.status() == 42
 
 
+def test_the_uid_is_the_user_namespaces_own(init: Init, public: Path) -> None:
+    """The host's root has no number in there: it is the overflow uid, as is everybody else."""
+    program = init.program()
+    program.prctl(4, 1, 0, 0, 0)
+    program.unshare(0x10000000)
+    init.ok(program)
+    Path(f"/proc/{init.pid}/uid_map").write_text("0 100000 1")
+    gate(init, public, uid=65534)
+    init.socket.send(b"R")
+    with connect_as(public, 100000) as peer:  # root of the container, who is 0 in there
+        peer.send(b"x")
+        assert peer.recv(1) == b""
+    with connect(public) as peer:
+        peer.send(b"G")
+        assert peer.recv(1) == b""
+    assert init.status() == 42
+
+
 SIGNALS = [
     signal.SIGHUP,
     signal.SIGINT,
@@ -236,6 +254,8 @@ def test_emitting_after_the_gate_does_no_harm(init: Init) -> None:
     for _ in range(3):
         program.emit(program.buffer(1 << 15), 1 << 15)
     program.emit_value(1)
+    for _ in range(40):
+        program.send_fd(0)
     program.execve("/bin/true", ["true"], [])
     init.ok(program)
     init.socket.send(b"G")

@@ -27,9 +27,7 @@ COMMANDS = ("state", "start", "kill", "delete", "pause", "resume", "ps")
 
 
 @pytest.mark.parametrize("id", BAD)
-def test_create_refuses(
-    container: Container, id: str, nothing_is_left: Callable[[], None]
-) -> None:
+def test_create_refuses(container: Container, id: str, nothing_is_left: Callable[[], None]) -> None:
     container.write()
     for command in ("create", "run"):
         result = container.runtime(command, "--bundle", container.bundle, id)

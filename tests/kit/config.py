@@ -76,9 +76,7 @@ def default() -> Config:
             },
         ],
         "linux": {
-            "namespaces": [
-                {"type": name} for name in ("pid", "network", "ipc", "uts", "mount")
-            ],
+            "namespaces": [{"type": name} for name in ("pid", "network", "ipc", "uts", "mount")],
             "resources": {"devices": [{"allow": False, "access": "rwm"}]},
             "maskedPaths": [
                 "/proc/acpi",

@@ -115,6 +115,16 @@ def test_errors_say_where_and_what(text: str) -> None:
     assert caught.value.path == "the file"
 
 
+def test_what_is_read_can_be_written_however_deep_it_is() -> None:
+    deepest = codec.MAX_DEPTH
+    for opening, closing in (("[", "]"), ('{"a":', "}")):
+        value = codec.loads(f"{opening * deepest}1{closing * deepest}".encode())
+        assert codec.loads(codec.dumps(value)) == codec.loads(codec.pretty(value).encode()) == value
+        with pytest.raises(ConfigError, match="in more than 200 levels"):
+            codec.loads(f"{opening * (deepest + 1)}1{closing * (deepest + 1)}".encode())
+    assert len(codec.loads(b"[" + b"[]," * 1000 + b"[]]")) == 1001
+
+
 def test_bytes_that_are_not_utf_8() -> None:
     with pytest.raises(ConfigError, match="line 2 column 3: this is not UTF-8"):
         codec.loads(b'{\n"\xc3\xa4\xff": 1}'.replace(b"\xc3\xa4", b"a"))

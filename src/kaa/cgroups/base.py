@@ -169,7 +169,7 @@ class Cgroup:
             self._refuse_used(reused)
         except BaseException:
             self._remove_made()
-            self.made = None
+            self.hierarchies = []  # what is still there is others': not ours to kill or remove
             raise
 
     def _make(self, hierarchy: "Hierarchy", made: list[str]) -> None:

@@ -90,8 +90,13 @@ def _memory_settings(memory: "Json", *, update: bool) -> "list[Setting]":
     if swap or limit < 0:  # no limit on memory alone means no limit on both
         key = "swap" if swap else "limit"
         table.append(("memory.memsw.limit_in_bytes", minus_one(swap or -1), pointer + key))
-    if memory.get("swappiness") is not None:
-        table.append(("memory.swappiness", str(memory["swappiness"]), pointer + "swappiness"))
+    swappiness = memory.get("swappiness")
+    if swappiness is not None:
+        if not 0 <= swappiness <= 100:  # the kernel takes more, config.json does not
+            raise CgroupError(
+                f"{swappiness} is not between 0 and 100", pointer=pointer + "swappiness"
+            )
+        table.append(("memory.swappiness", str(swappiness), pointer + "swappiness"))
     disabled = memory.get("disableOOMKiller")
     if disabled or (disabled is not None and update):
         table.append(("memory.oom_control", str(int(disabled)), pointer + "disableOOMKiller"))

@@ -20,16 +20,16 @@ def markdown() -> str:
         "# The command line",
         "This page is made from `src/kaa/cli/table.py` by `python -m kaa.cli.documents markdown`.",
     ]
-    for path in walk():
-        parts += _chapter(path)
+    for route in walk():
+        parts += _chapter(route)
     return "\n\n".join(parts) + "\n"
 
 
-def _chapter(path: Route) -> Iterator[str]:
-    command = path[-1]
-    yield f"## {_name(path)}"
+def _chapter(route: Route) -> Iterator[str]:
+    command = route[-1]
+    yield f"## {_name(route)}"
     yield f"{_sentence(command.summary)} {command.description}"
-    yield f"```\n{usage(path)}\n```"
+    yield f"```\n{usage(route)}\n```"
     if command.commands:
         yield _table(
             ("command", "does"),
@@ -48,16 +48,16 @@ def _table(head: tuple[str, str], rows: list[tuple[str, str]]) -> str:
     return "\n".join(lines)
 
 
-def manual(path: Route) -> str:
+def manual(route: Route) -> str:
     """The manual page of a command, in the man(7) macros."""
-    command = path[-1]
-    title = "-".join([c.name for c in path])
+    command = route[-1]
+    title = "-".join([c.name for c in route])
     lines = [
         f'.TH {title.upper()} 8 "" "kaa" "System Manager\'s Manual"',
         ".SH NAME",
         _roff(f"{title} - {command.summary}"),
         ".SH SYNOPSIS",
-        _roff(usage(path)),
+        _roff(usage(route)),
         ".SH DESCRIPTION",
         _roff(command.description),
     ]
@@ -72,9 +72,9 @@ def manual(path: Route) -> str:
     lines.append(".SH EXAMPLES")
     for what, line in command.examples:
         lines += [".PP", _roff(what), ".PP", ".in +4n", ".EX", _roff(line), ".EE", ".in"]
-    others = [p for p in walk() if p[-1] is not command]
-    also = [_roff("-".join([c.name for c in p])) for p in others if len(p) < 2 or len(path) == 1]
-    lines += [".SH SEE ALSO", ",\n".join([f".BR {name} (8)" for name in also])]
+    above = ["-".join([c.name for c in route[:i]]) for i in range(1, len(route))]
+    if above:
+        lines += [".SH SEE ALSO", ",\n".join([f".BR {_roff(name)} (8)" for name in above])]
     return "\n".join(lines) + "\n"
 
 
@@ -88,13 +88,13 @@ def _sentence(summary: str) -> str:
     return f"{summary[0].upper()}{summary[1:]}."
 
 
-def _name(path: Route) -> str:
-    return " ".join([c.name for c in path])
+def _name(route: Route) -> str:
+    return " ".join([c.name for c in route])
 
 
 def share() -> dict[str, str]:
     """The files below share/: path → content."""
-    found = {f"man/man8/{'-'.join([c.name for c in path])}.8": manual(path) for path in walk()}
+    found = {f"man/man8/{'-'.join([c.name for c in route])}.8": manual(route) for route in walk()}
     return found | {FILES[shell]: script() for shell, script in SHELLS.items()}
 
 

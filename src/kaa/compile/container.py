@@ -19,7 +19,7 @@ from kaa.compile import (
 )
 from kaa.compile.hooks import run_hooks
 from kaa.compile.inputs import Inputs
-from kaa.program.program import Program, Slot
+from kaa.program.program import ANY, Program, Slot
 from kaa.program.wire import EXECUTING
 
 TYPE_CHECKING = False
@@ -113,7 +113,10 @@ def init(
     devices.make_devices(p, inputs, root)
     peer = terminal.open_console(p, proc, root.fd, descriptors) if inputs.terminal else None
     p.close(descriptors)
-    run_hooks(p, "createContainer", hooks.get("createContainer") or [], state_creating, None)
+    if hooks.get("createContainer"):
+        p.at("", "enter the bundle")
+        p.chdir(inputs.bundle, ok=ANY)  # it may be out of reach of a user namespace
+        run_hooks(p, "createContainer", hooks["createContainer"], state_creating, None)
     if own:
         masks.mask(p, inputs, root)
     rootfs.leave(p, inputs, root)

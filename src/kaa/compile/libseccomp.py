@@ -252,7 +252,7 @@ def _short(name: str) -> str:
 
 
 def _encoded(name: str) -> bytes:
-    return name.encode("utf-8", "surrogateescape")
+    return name.encode("ascii", "replace")  # "?" is in no call's name
 
 
 def _check(result: int, what: str, pointer: str) -> None:

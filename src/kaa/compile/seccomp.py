@@ -9,7 +9,8 @@ from posix import close, stat
 
 from kaa.compile import seccomp_cache as cache
 from kaa.errors import ConfigError
-from kaa.program.program import NO_SLOT, Program, Slot
+from kaa.program.op import NO_SLOT
+from kaa.program.program import Program, Slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,8 +124,14 @@ def _cached_filter(
 
 def _compile(section: "dict[str, Any]", machine: str, pointer: str) -> "tuple[Filter, bytes]":
     """The filter, and the identity of the files that decide what it is."""
-    from kaa.compile import libseccomp, seccomp_profile
-
+    try:
+        from kaa.compile import libseccomp, seccomp_profile
+    except ImportError as error:
+        raise ConfigError(
+            f"compiling a seccomp filter needs all of Python's library: {error}",
+            pointer=pointer,
+            hint="apt install python3, if this is python3-minimal",
+        ) from None
     profile = seccomp_profile.parse(section, pointer)
     library = libseccomp.load(pointer)
     program = libseccomp.compile_profile(library, profile, machine)
@@ -152,14 +159,17 @@ def _text(section: "dict[str, Any]", name: str, pointer: str) -> str:
     value = section.get(name)
     if value is None:
         return ""
-    if type(value) is not str or "\0" in value:
-        raise ConfigError("must be a string without NUL", pointer=f"{pointer}/{name}")
-    return value
+    try:
+        if type(value) is str and b"\0" not in value.encode("utf-8", "surrogateescape"):
+            return value
+    except UnicodeEncodeError:
+        pass
+    raise ConfigError("must be a string of characters other than NUL", pointer=f"{pointer}/{name}")
 
 
 def _key(section: "dict[str, Any]", machine: str, pointer: str) -> str:
-    # ascii() of what JSON can express is unambiguous, and ten times faster than
-    # encoding with sorted keys. The same profile in another order is merely compiled twice.
+    # Of what JSON can express ascii() gives equal texts only for equal values; the
+    # same profile with its properties in another order is merely compiled twice.
     # __file__: two installations of kaa may share the cache directory.
     parts = [section.get(name) for name in _INGREDIENTS]
     try:

@@ -13,12 +13,14 @@ from kaa.compile import container as compiler
 from kaa.compile.process import Capabilities
 from kaa.container import console, facts, hooks, idmap
 from kaa.container import record as records
+from kaa.container.cleanup import clean_up, run_poststop
 from kaa.container.proc import stat
 from kaa.container.seccomp import hand_over_listener, seccomp_filter
 from kaa.container.state import document
 from kaa.errors import InitDied, KaaError, SyscallError
 from kaa.program.init import Failure, Init
 from kaa.program.program import Program
+from kaa.program.progress import Stopped
 from kaa.program.wire import initial_progress
 from kaa.spec.load import load
 
@@ -127,7 +129,8 @@ class Launch:
     @property
     def init(self) -> Init:
         """The container's kaa-init."""
-        assert self._init is not None
+        if self._init is None:
+            raise RuntimeError("set_up has not started it yet")
         return self._init
 
     # -- before the first side effect --------------------------------------
@@ -255,7 +258,8 @@ class Launch:
     def _explain(self, failure: Failure) -> KaaError:
         if failure.op.call == "find_executable":
             return executable_error(self.config["process"], failure.errno)
-        return hooks.explain(failure) or self.init.explain(failure)
+        found = hooks.explain(failure.op, failure.errno, failure.reply.data)
+        return found or self.init.explain(failure)
 
     def go(self) -> None:
         """Open the gate ourselves and wait until the process was executed."""
@@ -269,7 +273,10 @@ class Launch:
                 self._progress,
                 self.init.socket,
             )
-        self.init.wait_exec(self.program)
+        try:
+            self.init.wait_exec(self.program)
+        except Stopped as stopped:
+            raise hooks.start_error(stopped) from None
 
     def take_master(self) -> int:
         """The master of the container's terminal; it is the taker's to close."""
@@ -339,27 +346,3 @@ def executable_error(process: "Json", errno: int) -> KaaError:
     return SyscallError(
         f'exec: "{name}": {reason}', pointer="/process/args/0", path=name, errno=errno
     )
-
-
-def clean_up(runtime: "Runtime", record: "Json", cgroup: "Cgroup | None", path: str) -> None:
-    """Kill what is in the cgroup, remove it and the state directory; says what it cannot."""
-    if cgroup is not None:
-        try:
-            cgroup.kill_all()
-            cgroup.delete()
-        except (KaaError, OSError) as error:
-            runtime.warn(f"remove the cgroup of {record['id']}: {error}")
-    records.remove_directory(path)
-
-
-def run_poststop(runtime: "Runtime", config: "Json", record: "Json") -> None:
-    """The poststop hooks: one that fails is worth a warning and stops nothing (runtime.md)."""
-    listed = (config.get("hooks") or {}).get("poststop") or []
-    state = document(record, "stopped", 0)
-    for hook in listed:
-        try:
-            hooks.run(runtime, {"hooks": {"poststop": [hook]}}, ("poststop",), state)
-        except (KaaError, OSError) as error:
-            runtime.warn(str(error))
-
-

@@ -1,7 +1,7 @@
 """`delete`: remove what is left of a container."""
 
 from kaa.container import record as records
-from kaa.container.create import clean_up, run_poststop
+from kaa.container.cleanup import clean_up, run_poststop
 from kaa.container.kill import kill_everything
 from kaa.container.state import cgroup_of, status, wait_dead
 from kaa.errors import ContainerNotFound, KaaError, NotRunning

@@ -8,13 +8,15 @@ from kaa.container import console, facts
 from kaa.container import record as records
 from kaa.container.create import executable_error
 from kaa.container.foreground import Foreground
+from kaa.container.hooks import start_error
 from kaa.container.proc import is_same
 from kaa.container.run import check_terminal
 from kaa.container.seccomp import hand_over_listener, seccomp_filter
 from kaa.container.state import cgroup_of, document, status
-from kaa.errors import ConfigError, NotRunning, SyscallError, UsageError
+from kaa.errors import ConfigError, NotRunning, UsageError
 from kaa.program.init import Init
 from kaa.program.program import Program
+from kaa.program.progress import Stopped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -248,9 +250,9 @@ class _Entry:
             )
         try:
             self.init.wait_exec(program)
-        except SyscallError as error:
-            if error.call == "find_executable" and error.errno is not None:
-                raise executable_error(self._doc, error.errno) from None
-            raise
+        except Stopped as stopped:
+            if stopped.op.call == "find_executable":
+                raise executable_error(self._doc, stopped.errno) from None
+            raise start_error(stopped) from None
 
 

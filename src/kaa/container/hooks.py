@@ -7,10 +7,9 @@ on the host side runs them: it has the timeout, the process group and the pipes.
 from errno import ECANCELED, ETIMEDOUT
 
 from kaa import codec
-from kaa.compile.hooks import run_hooks
-from kaa.errors import HookError, strerror
-from kaa.program.init import Failure, Init, Reply
-from kaa.program.program import Program
+from kaa.errors import HookError, KaaError, strerror
+from kaa.program.op import Op
+from kaa.program.progress import Stopped, syscall_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +22,10 @@ def run(runtime: "Runtime", config: "Json", kinds: tuple[str, ...], state: "Json
     hooks = config.get("hooks") or {}
     if not any(hooks.get(kind) for kind in kinds):
         return
+    from kaa.compile.hooks import run_hooks
+    from kaa.program.init import Failure, Init
+    from kaa.program.program import Program
+
     init = Init.spawn(runtime.caller)
     try:
         program = Program(init.slots)
@@ -33,31 +36,42 @@ def run(runtime: "Runtime", config: "Json", kinds: tuple[str, ...], state: "Json
         init.send(program)
         init.receive(program)
     except Failure as failure:
-        raise explain(failure) or init.explain(failure) from None
+        raise explain(failure.op, failure.errno, failure.reply.data) or init.explain(
+            failure
+        ) from None
     finally:
         init.end()
 
 
-def explain(failure: Failure) -> HookError | None:
-    """The error of a hook that failed; None if the failure was not a hook's."""
-    op = failure.op
+def explain(op: Op, errno: int, said: bytes) -> HookError | None:
+    """The error of a hook that failed at `op`; None if the failure was not a hook's.
+
+    `said` is what the program emitted: per hook a length, the end of its output, its status.
+    """
     if not op.pointer.startswith("/hooks/"):
         return None
-    if op.call == "spawn":
-        if failure.errno == ETIMEDOUT:
-            seconds = int(op.args[5]) / 1000
-            reason = f"hook ran past specified timeout of {seconds}s"
-        else:
-            reason = strerror(failure.errno)
-    elif failure.errno == ECANCELED:
-        reason = _outcome(failure.reply)
+    if errno == ETIMEDOUT:
+        reason = "hook ran past specified timeout"
+        if len(op.args) == 6:
+            reason += f" of {op.args[5] / 1000}s"
+    elif errno == ECANCELED:
+        reason = _outcome(said)
     else:
-        return None
+        reason = strerror(errno)
     return HookError(f"{op.phrase}: {reason}", pointer=op.pointer)
 
 
-def _outcome(reply: Reply) -> str:
-    """How the last hook of the reply ended, and the end of what it said."""
+def start_error(stopped: Stopped) -> KaaError:
+    """The error of the step behind the gate that failed."""
+    found = explain(stopped.op, stopped.errno, stopped.said)
+    return found or syscall_error(stopped.op, None, stopped.errno, "")
+
+
+def _outcome(emitted: bytes) -> str:
+    """How the last hook ended, and the end of what it said."""
+    from kaa.program.init import Reply
+
+    reply = Reply(emitted, [])
     said, status = b"", 0
     while reply.left:
         said = reply.take(int.from_bytes(reply.take(4), "little"))

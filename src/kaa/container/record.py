@@ -121,7 +121,7 @@ def make_directory(root: str, id: str) -> str:
 
 
 def remove_directory(path: str) -> None:
-    """Remove a container's directory and the files in it; absent is fine, links are not followed."""
+    """Remove a container's directory and the files in it, following no link; absent is fine."""
     try:
         fd = posix.open(path, posix.O_RDONLY | _DIRECTORY)
     except OSError as error:

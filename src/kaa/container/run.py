@@ -4,7 +4,8 @@ import posix
 
 from kaa.container import console
 from kaa.container import record as records
-from kaa.container.create import Launch, run_poststop
+from kaa.container.cleanup import clean_up, run_poststop
+from kaa.container.create import Launch
 from kaa.container.foreground import Foreground
 from kaa.container.start import run_poststart
 from kaa.container.state import cgroup_of
@@ -90,8 +91,6 @@ def _remove(runtime: "Runtime", launch: Launch) -> None:
     with records.Lock(runtime.root, launch.record["id"]) as lock:
         if not posix.access(launch.path, posix.F_OK):
             return  # somebody deleted it meanwhile
-        from kaa.container.create import clean_up
-
         clean_up(runtime, launch.record, cgroup_of(launch.record), launch.path)
         lock.forget()
     run_poststop(runtime, launch.config, launch.record)

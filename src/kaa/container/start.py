@@ -6,11 +6,10 @@ from kaa.container import hooks
 from kaa.container import record as records
 from kaa.container.console import connect
 from kaa.container.proc import open_pidfd
-from kaa.container.seccomp import hand_over_listener, seccomp_filter
 from kaa.container.state import cgroup_of, document, status
 from kaa.errors import HookError, InitDied, KaaError, NotRunning
-from kaa.program.init import await_end, check_executed
-from kaa.program.program import Op
+from kaa.program.op import Op
+from kaa.program.progress import Stopped, await_end, check_executed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +59,8 @@ def _open_gate(
         connection.send(b"G")
         section = (config.get("linux") or {}).get("seccomp") or {}
         if section.get("listenerPath"):
+            from kaa.container.seccomp import hand_over_listener, seccomp_filter
+
             filter = seccomp_filter(runtime, section)
             state = document(record, "created")
             hand_over_listener(runtime, filter, state, pidfd, progress, connection)
@@ -69,6 +70,8 @@ def _open_gate(
         posix.close(pidfd)
     try:
         check_executed(progress, recorded_ops(record))
+    except Stopped as stopped:
+        raise hooks.start_error(stopped) from None
     except InitDied as error:
         cgroup = cgroup_of(record)
         if cgroup and cgroup.oom_kills():

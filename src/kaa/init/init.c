@@ -168,8 +168,12 @@ const char *string_at(u64 address)
 
 long emit_bytes(const void *bytes, u64 length)
 {
-    if (init.silent)
+    if (init.silent) {
+        volatile struct progress *page = init.progress;
+        for (u64 i = 0; i < length && page->said < PAGE_WORDS; i++)
+            page->words[page->said++] = ((const u8 *)bytes)[i];
         return 0;
+    }
     if (length > REPLY_MAX - init.emitted)
         return -E2BIG;
     memcpy(init.reply + init.emitted, bytes, length);
@@ -179,6 +183,8 @@ long emit_bytes(const void *bytes, u64 length)
 
 long send_descriptor(int fd)
 {
+    if (init.silent)
+        return 0;
     if (init.fd_count == REPLY_FDS)
         return -EMFILE;
     /* A duplicate, because the program may close the slot in this very batch. Above the

@@ -12,6 +12,8 @@
 #define REPLY_MAX (64 << 10) /* bytes that one reply may carry */
 #define REPLY_FDS 32
 
+#define PAGE_WORDS 4064 /* what is left of the smallest page */
+
 enum phase { STARTING, SET_UP, CREATED, GO, EXECUTING };
 
 /* The page shared with Python. */
@@ -22,6 +24,8 @@ struct progress {
     s32 listener;
     s32 pid;
     u32 taken; /* Python's: it has the listener */
+    u32 said;  /* bytes in `words` */
+    u8 words[PAGE_WORDS];
 };
 
 struct init {
@@ -48,7 +52,7 @@ void forget_reply(void);
 bool in_data(u64 address, u64 length);
 /* The string at the address, or a null pointer if it does not end within the data. */
 const char *string_at(u64 address);
-/* Adds to the reply: 0 or -E2BIG. */
+/* Adds to the reply (once nothing is sent any more: to the progress file): 0 or -E2BIG. */
 long emit_bytes(const void *bytes, u64 length);
 /* Adds a duplicate of the descriptor to the reply: 0 or an error. */
 long send_descriptor(int fd);

@@ -225,6 +225,8 @@ long op_spawn(const u64 *a)
     if (a[5] > 1000000000)
         return -EINVAL;
 
+    init.progress->said = 0; /* only the last hook's words are of interest there */
+
     /* A hook need not read what it is given. */
     set_signal(SIGPIPE, SIG_IGN, 0, 0);
     long r = run_hook(&hook, a[5]);

@@ -5,7 +5,8 @@ from typing import Any
 
 from kaa.errors import ERRNO_NAMES
 from kaa.program.calls import CALLS, SPECIALS
-from kaa.program.program import IGNORE, NO_SLOT, SKIP, Op, Program, Ref, Slot
+from kaa.program.op import IGNORE, NO_SLOT, SKIP, Op
+from kaa.program.program import Program, Ref, Slot
 
 _PATH_NAMES = {"path", "newpath", "topath", "target", "source", "dest", "name"}
 

@@ -21,18 +21,18 @@ from _socket import (
 from _struct import unpack_from
 from errno import EACCES, EINVAL, EPIPE
 from fcntl import F_DUPFD_CLOEXEC, fcntl
-from select import POLLIN, poll
 
 from kaa.errors import InitDied, KaaError, SyscallError, strerror
-from kaa.program.program import Op, Program, Slots
-from kaa.program.wire import EXECUTING, MAGIC, PROGRESS, REPLY, encode, initial_progress
+from kaa.program.program import Program, Slots
+from kaa.program.progress import await_end, check_executed, syscall_error
+from kaa.program.wire import MAGIC, PROGRESS, REPLY, encode, initial_progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Callable
 
     from kaa.caller import Caller
+    from kaa.program.op import Op
 
 _MAX_REPLY = 1 << 17
 _MAX_FDS = 32
@@ -94,7 +94,7 @@ class Failure(Exception):
         self.reply = reply
 
     @property
-    def op(self) -> Op:
+    def op(self) -> "Op":
         """The op that failed."""
         return self.program.op(self.index)
 
@@ -142,8 +142,8 @@ class Init:
         low = max(64, command_fd + 2)
         moved: list[int] = []
         try:
-            for fd in (theirs.fileno(), progress, *(stdio or caller.stdio)):
-                moved.append(fcntl(fd, F_DUPFD_CLOEXEC, low))
+            sources = (theirs.fileno(), progress, *(stdio or caller.stdio))
+            moved.extend(fcntl(fd, F_DUPFD_CLOEXEC, low) for fd in sources)
             targets = (command_fd, command_fd + 1, 0, 1, 2)
             pid = posix.posix_spawn(
                 f"/proc/self/fd/{_executable()}",
@@ -271,7 +271,7 @@ class Init:
     def wait_exec(self, program: Program) -> None:
         """Wait until the process was executed (or has ended right after it).
 
-        The last word is the progress file's: kaa-init says there what failed.
+        The last word is the progress file's. Raises Stopped when an op failed.
         """
         await_end(self.socket, self.pidfd)
         check_executed(self.progress, program.op)
@@ -329,7 +329,7 @@ class Init:
             words = self._kernel_message(op)
         return syscall_error(op, failure.program, failure.errno, words)
 
-    def _kernel_message(self, op: Op) -> str:
+    def _kernel_message(self, op: "Op") -> str:
         """What the kernel wrote into the file system context (fsopen(2))."""
         program = Program(self.slots)
         buffer = program.buffer(1024)
@@ -362,56 +362,6 @@ class Init:
         if posix.WIFSIGNALED(status):
             return f", killed by signal {posix.WTERMSIG(status)}"
         return f", exit status {posix.WEXITSTATUS(status)}"
-
-
-def await_end(socket: "socket", pidfd: int) -> None:
-    """Wait for end of file on the socket, or for the end of the process behind `pidfd` (or -1).
-
-    Another thread's fork may hold the far end open, so end of file can come late.
-    """
-    waiting = poll()
-    waiting.register(socket, POLLIN)
-    if pidfd >= 0:
-        waiting.register(pidfd, POLLIN)
-    while True:
-        for fd, _ in waiting.poll():
-            if fd == pidfd or not socket.recv(1):
-                return
-
-
-def check_executed(progress: int, op_at: "Callable[[int], Op]") -> None:
-    """After end of file: raise unless the progress file says that execve was reached.
-
-    `op_at` gives the op at an index of the program that ran last, or raises IndexError.
-    """
-    page = posix.pread(progress, PROGRESS.size, 0)
-    if len(page) != PROGRESS.size:
-        raise InitDied("kaa-init left no word of its progress")
-    phase, index, errno, _, _ = PROGRESS.unpack(page)
-    if errno:
-        try:
-            op = op_at(index)
-        except IndexError:
-            op = Op("execve", (), "", "start the process")
-        raise syscall_error(op, None, errno, "")
-    if phase != EXECUTING:
-        raise InitDied("kaa-init died before it could execute the process")
-
-
-def syscall_error(op: Op, program: Program | None, errno: int, words: str) -> SyscallError:
-    """`op` failed with `errno`; `words` is what the kernel said itself."""
-    from kaa.program.describe import hint_for, path_of
-
-    path = path_of(op, program) if program else None
-    said = f" ({words})" if words else ""
-    return SyscallError(
-        f"{op.phrase}: {op.call}{f' {path}' if path else ''}: {strerror(errno)}{said}",
-        pointer=op.pointer or None,
-        call=op.call,
-        path=path,
-        errno=errno,
-        hint=hint_for(op.call, errno),
-    )
 
 
 def _executable() -> int:

@@ -22,6 +22,7 @@ from _struct import Struct
 from posix import O_CLOEXEC, O_NOFOLLOW, O_WRONLY
 
 from kaa.program.calls import CALLS, SPECIAL, SPECIALS
+from kaa.program.op import IGNORE, NO_SLOT, SKIP, STOP, Op
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,11 +30,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 ANY: tuple[int, ...] = (0,)
-NO_SLOT = 0xFFFF
 SLOTS = 256
 
 IMMEDIATE, DATA, SLOT = 0, 1, 2
-STOP, IGNORE, SKIP = 0, 1, 2
 
 _WORD = 0xFFFFFFFFFFFFFFFF
 OP = Struct("=4HB7B6Q")
@@ -102,22 +101,6 @@ class Slots:
     def give_back(self, slot: Slot) -> None:
         """The slot's value is not needed any more."""
         self._free.append(slot.number)
-
-
-class Op:
-    """One call as a reader sees it, and where it came from."""
-
-    __slots__ = ("args", "call", "errnos", "phrase", "pointer", "policy", "skip", "store")
-
-    def __init__(self, call: str, args: "tuple[Any, ...]", pointer: str, phrase: str) -> None:
-        self.call = call
-        self.args = args
-        self.store = NO_SLOT
-        self.policy = STOP
-        self.errnos: tuple[int, ...] = ()
-        self.skip = 0
-        self.pointer = pointer
-        self.phrase = phrase
 
 
 class Program:

@@ -2,7 +2,9 @@
 
 from _struct import Struct
 
-from kaa.program.program import Program
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kaa.program.program import Program
 
 MAGIC = 0x3161616B
 _HEADER = Struct("=6IQ")
@@ -10,12 +12,14 @@ _RELOCATION = Struct("=2I")
 REPLY = Struct("=IIiiII")
 PROGRESS = Struct("=IIiii")
 TAKEN_OFFSET = 20
+SAID_OFFSET = 24
+WORDS_OFFSET = 28
 PROGRESS_SIZE = 4096
 
 STARTING, SET_UP, CREATED, GO, EXECUTING = range(5)
 
 
-def encode(program: Program) -> bytes:
+def encode(program: "Program") -> bytes:
     """The batch for `program`."""
     relocations = b"".join([_RELOCATION.pack(*r) for r in program.relocations])
     size = _HEADER.size + len(program.code) + len(relocations) + len(program.data)

@@ -56,7 +56,8 @@ def _read(path: str) -> bytes:
 def parse(data: bytes, where: str = NAME) -> "Json":
     """The validated configuration in `data`; `where` names it in errors. Raises ConfigError."""
     document = _object(data, where)
-    if str(document.get("ociVersion", "")).startswith(("0.", "1.0.0-")):
+    version = document.get("ociVersion")
+    if isinstance(version, str) and version.startswith(("0.", "1.0.0-")):
         from kaa.spec import legacy
 
         legacy.upgrade(document)

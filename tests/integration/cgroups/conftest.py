@@ -81,11 +81,15 @@ def v1_layout(layout: Layout) -> Layout:
 
 
 @pytest.fixture
-def v2_layout(layout: Layout) -> Layout:
-    """The v2 hierarchy as if it were the only one; on a hybrid machine it has no controllers."""
+def v2_layout(layout: Layout) -> Iterator[Layout]:
+    """The v2 hierarchy as if it were the only one; on a hybrid machine it has few controllers."""
     if layout.unified is None:
         pytest.skip("no cgroup v2 hierarchy is mounted")
-    return Layout("v2", [layout.unified], layout.unified)
+    switches = Path(layout.unified.mountpoint, "cgroup.subtree_control")
+    before = set(switches.read_text().split())
+    yield Layout("v2", [layout.unified], layout.unified)
+    for name in set(switches.read_text().split()) - before:
+        switches.write_text(f"-{name}")
 
 
 @pytest.fixture(params=["v1", "v2"])

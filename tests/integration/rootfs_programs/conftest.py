@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from kaa.caller import Caller
+from kaa.program.init import Init
+
 from .rig import Rig
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sealed_init(corner_of_the_machine: None) -> None:
+    """The sealed copy of kaa-init that a process makes once and keeps."""
+    Init.spawn(Caller.of_this_process()).end()
 
 
 @pytest.fixture

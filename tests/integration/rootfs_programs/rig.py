@@ -123,7 +123,7 @@ class Rig:
         """The inputs for a config with these mounts."""
         kinds = {}
         for index, mount in enumerate(mounted):
-            if {"bind", "rbind"} & set(mount.get("options") or ()):
+            if {"bind", "rbind"} & set(mount.get("options") or ()) and "source" in mount:
                 path = self.directory / mount["source"]
                 kinds[index] = "dir" if path.is_dir() else "file" if path.exists() else ""
         config = {

@@ -5,9 +5,9 @@ import shutil
 import subprocess
 
 import pytest
+from unit.cli.recorder import Kaa
 
 from kaa.cli.table import COMMANDS, FLAG, GLOBAL_OPTIONS, Option, find
-from unit.cli.recorder import Kaa
 
 pytestmark = pytest.mark.skipif(shutil.which("runc") is None, reason="runc is not installed")
 

@@ -6,7 +6,8 @@ import pytest
 
 from kaa.program.calls import CALLS, SPECIAL, SPECIALS
 from kaa.program.describe import explain, path_of
-from kaa.program.program import ANY, NO_SLOT, SLOTS, Program, Ref
+from kaa.program.op import NO_SLOT
+from kaa.program.program import ANY, SLOTS, Program, Ref
 from kaa.program.wire import MAGIC, encode
 
 HEADER = struct.Struct("=6IQ")

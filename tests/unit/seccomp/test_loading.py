@@ -1,13 +1,15 @@
 """The op that loads a filter, and the library that makes it."""
 
 import struct
+import subprocess
 import sys
 
 import pytest
 
 from kaa.compile import libseccomp, seccomp
 from kaa.errors import ConfigError
-from kaa.program.program import NO_SLOT, Program, Ref, Slot
+from kaa.program.op import NO_SLOT
+from kaa.program.program import Program, Ref, Slot
 from kaa.program.wire import encode
 from unit.seccomp.profiles import compiled, rule, section
 
@@ -60,6 +62,25 @@ def test_a_library_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libseccomp, "OLDEST", (99, 1, 0))
     with pytest.raises(ConfigError, match=r"99\.1\.0 is needed"):
         compiled(section("ALLOW"))
+
+
+def test_a_python_without_ctypes() -> None:
+    script = f"""
+import sys
+sys.path[:0] = {sys.path!r}
+sys.modules["ctypes"] = None
+from kaa.compile import seccomp
+from kaa.errors import ConfigError
+try:
+    seccomp.filter_for({section("ALLOW")!r}, cache_dir="", uid=0, machine="x86_64")
+except ConfigError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("/linux/seccomp: ")
+    assert "ctypes" in done.stdout
 
 
 def test_a_wrong_profile_is_found_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:

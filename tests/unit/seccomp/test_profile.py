@@ -99,8 +99,11 @@ def test_a_listener_path_without_notify_does_no_harm() -> None:
     assert not made.notify
 
 
+ODD = ["Read", "read ", "0", "reád", "\ud800", "\udcff", "x" * 100_000]
+
+
 def test_unknown_calls_are_skipped() -> None:
-    made = compiled(section("KILL", rule("ALLOW", "no_such_call", "read", "Read")))
+    made = compiled(section("KILL", rule("ALLOW", "no_such_call", "read", *ODD)))
     assert bpf.run(made.program, bpf.X86_64, READ) == bpf.ALLOW
 
 
@@ -245,6 +248,8 @@ WRONG: list[tuple[Any, str]] = [
     (_with_rule(action="SCMP_ACT_NOTIFY"), "/listenerPath"),
     (_with(listenerMetadata="x"), "/listenerMetadata"),
     (_with(listenerPath=5), "/listenerPath"),
+    (_with(listenerPath="/a\0b"), "/listenerPath"),
+    (_with(listenerPath="/a", listenerMetadata="\ud800"), "/listenerMetadata"),
     (_with(listenerPath="/a", listenerMetadata={}), "/listenerMetadata"),
     (_with_rule(args={}), "/syscalls/1/args"),
     (_with_rule(args=[5]), "/syscalls/1/args/0"),
@@ -283,6 +288,15 @@ def test_contradicting_rules_are_an_error() -> None:
     with pytest.raises(ConfigError, match="mmap has the same arguments") as error:
         compiled(profile)
     assert error.value.pointer == "/linux/seccomp/syscalls/1/names/1"
+
+
+@pytest.mark.parametrize("args", [None, [arg(0, "EQ", 1)], [arg(0, "NE", 1), arg(3, "GT", 1)]])
+def test_a_rule_may_be_repeated(args: list[Any] | None) -> None:
+    same = rule("ALLOW", "mmap", "mmap", args=args)
+    once, more = compiled(section("KILL", same)), compiled(section("KILL", same, same))
+    for values in [(1,), (0, 0, 0, 2)]:
+        verdicts = {bpf.run(made.program, bpf.X86_64, 9, values) for made in (once, more)}
+        assert len(verdicts) == 1
 
 
 def test_a_filter_that_the_kernel_would_refuse() -> None:

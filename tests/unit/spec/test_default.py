@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.spec import schemas
 
 from kaa.spec.default import document
 from kaa.spec.validate import validate
-from unit.spec import schemas
 
 RUNC = shutil.which("runc")
 

@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
+from unit.spec import documents, schemas
 
 from kaa.compile import libseccomp
 from kaa.errors import ConfigError
 from kaa.spec import features
 from kaa.spec.validate import validate
-from unit.spec import documents, schemas
 
 
 @pytest.fixture

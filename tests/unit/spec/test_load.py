@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unit.spec import documents
+from unit.spec.documents import Json
 
 import kaa
 from kaa.errors import ConfigError
 from kaa.spec import load
-from unit.spec import documents
-from unit.spec.documents import Json
 
 SAMPLE = Path(__file__).parent / "redis-0.4.0.json"
 

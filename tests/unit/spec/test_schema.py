@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from unit.spec import documents, schemas
+from unit.spec.documents import Json
 
 from kaa.errors import ConfigError
 from kaa.spec.validate import validate
-from unit.spec import documents, schemas
-from unit.spec.documents import Json
 
 ORACLE = schemas.validator("config-schema.json")
 PLACES = list(schemas.places("config-schema.json"))

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.spec import documents
+from unit.spec.documents import Json
 
 from kaa.errors import ConfigError
 from kaa.spec.validate import validate, validate_process, validate_resources
-from unit.spec import documents
-from unit.spec.documents import Json
 
 SECCOMP = Path(__file__).parents[2] / "data" / "seccomp"
 
