@@ -64,6 +64,33 @@ def test_other_compilers_and_the_other_architecture(tmp_path: Path, cc: str) -> 
     assert os.listdir(tmp_path) == ["kaa-init"]
 
 
+def test_the_other_architecture_runs(tmp_path: Path) -> None:
+    """Under qemu's user mode: the entry, the calls, the replies. Its kernel is this one's, as
+    far as qemu passes things through."""
+    if platform.machine() != "x86_64":
+        pytest.skip("this is the other architecture")
+    qemu = tool("qemu-aarch64-static")
+    binary = BUILD["build"](tool("aarch64-linux-gnu-gcc"), tmp_path)
+    wrapper = tmp_path / "run"
+    wrapper.write_text(f"#!/bin/sh\nexec {qemu} {binary} 3\n")
+    wrapper.chmod(0o755)
+    with driver.started(wrapper) as init:
+        program = init.program()
+        pid = program.getpid(keep=True)
+        program.emit_value(pid)
+        program.openat(-100, "/nonexistent", 0, 0, ok=(2,))
+        room = program.buffer(16)
+        program.decimal(room, 16, 42)
+        program.emit(room, 16)
+        program.send_fd(0)
+        reply = init.ok(program)
+        assert reply.data == struct.pack("=q", init.pid) + b"42".ljust(16, b"\0")
+        assert len(reply.fds) == 1
+        os.close(reply.fds[0])
+        init.send(MALFORMED_BATCHES["unknown kind"])
+        assert init.status() == driver.MALFORMED
+
+
 def test_the_same_source_gives_the_same_binary(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

@@ -260,17 +260,21 @@ os.chdir(root)
 print("on", flush=True)
 while True:
     libc.renameat2(-100, first, -100, second, 2)
+    libc.renameat2(-100, b"a/p/q/r", -100, b"shallow", 2)
 """
 
 
 @pytest.fixture
 def swapper(tree: Tree) -> Iterator[Tree]:
-    """`a/b` below the root is now a directory, now a link to the canary on the host."""
+    """`a/b` below the root is now a directory, now a link to the canary on the host; and
+    `a/p/q/r` is now what it seems, now two levels nearer to the root."""
     if ctypes.CDLL(None).renameat2 is None:
         pytest.skip("libc has no renameat2")
     (tree.root / "a/b/sub").mkdir(parents=True)
     (tree.root / "a/evil").symlink_to(tree.canary)
     (tree.root / "a/up").mkdir()
+    (tree.root / "a/p/q/r").mkdir(parents=True)
+    (tree.root / "shallow").mkdir()
     with subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", SWAPPER, tree.root, "a/b", "a/evil"],
         stdout=subprocess.PIPE,
@@ -286,6 +290,8 @@ ATTACKED = [
     ("/a/b/f{n}", FILE),
     ("/a/b/sub/../x{n}", DIRECTORY),
     ("/a/up/../b/../b/../b/sub/n{n}", DIRECTORY),
+    ("/a/p/q/r/../../canary/n{n}", DIRECTORY),
+    ("/a/p/q/r/../../../canary/f{n}", FILE),
     ("/a/b/secret", EXISTING),
     ("/a/b/secret", FILE),
     ("/a/b", NOFOLLOW),

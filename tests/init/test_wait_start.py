@@ -264,6 +264,21 @@ def test_emitting_after_the_gate_does_no_harm(init: Init) -> None:
     assert init.status() == 0
 
 
+def test_the_last_hooks_words_are_in_the_page(init: Init) -> None:
+    program = init.program()
+    program.wait_start(-1, 0)
+    for script in ("/usr/bin/head -c 9999 /dev/zero", "/usr/bin/head -c 9999 /dev/zero; echo why"):
+        program.spawn("/bin/sh", ["sh", "-c", script], [], 0, 0, 0)
+    program.execve("/nonexistent", ["x"], [])
+    init.ok(program)
+    init.socket.send(b"G")
+    assert init.status() == STOPPED
+    assert init.progress()[:3] == (GO, 3, errno.ENOENT)
+    said, length = struct.unpack("=II", os.pread(init.page, 8, 24))
+    assert (said, length) == (4004, 4000)
+    assert os.pread(init.page, said - 4, 32) == bytes(3996) + b"why\n"
+
+
 def test_a_second_gate_and_a_fork_behind_it_are_refused(init: Init) -> None:
     for special, error in (("wait_start", errno.EINVAL), ("fork", errno.EPERM)):
         with driver.started() as other:

@@ -173,12 +173,14 @@ class Cgroup:
             raise
 
     def _make(self, hierarchy: "Hierarchy", made: list[str]) -> None:
-        for _ in range(16):
+        for tries_left in reversed(range(16)):
             try:
-                return self._make_chain(hierarchy, made)
-            except FileNotFoundError as error:
-                lost = error  # a neighbour removed a parent that it had made: begin again
-        raise lost
+                self._make_chain(hierarchy, made)
+                return
+            except OSError as error:
+                if error.errno not in files.GONE or not tries_left:
+                    raise
+                # a neighbour has just removed a parent that it had made: begin again
 
     def _make_chain(self, hierarchy: "Hierarchy", made: list[str]) -> None:
         here = hierarchy.mountpoint

@@ -301,7 +301,7 @@ static void reset_signals(void)
  * process later can take it and truncate the file under Python's eyes. */
 static void open_progress(int fd)
 {
-    long at = SYS6(mmap, 0, ARENA_UNIT >> 4, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    long at = SYS6(mmap, 0, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (is_error(at))
         die(EXIT_SYSTEM);
     init.progress = (volatile struct progress *)at;

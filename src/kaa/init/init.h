@@ -12,7 +12,8 @@
 #define REPLY_MAX (64 << 10) /* bytes that one reply may carry */
 #define REPLY_FDS 32
 
-#define PAGE_WORDS 4064 /* what is left of the smallest page */
+#define PAGE 4096       /* the size of the progress file */
+#define PAGE_WORDS 4064
 
 enum phase { STARTING, SET_UP, CREATED, GO, EXECUTING };
 
@@ -27,6 +28,8 @@ struct progress {
     u32 said;  /* bytes in `words` */
     u8 words[PAGE_WORDS];
 };
+
+_Static_assert(sizeof(struct progress) <= PAGE, "the progress file");
 
 struct init {
     int command;  /* the command socket */

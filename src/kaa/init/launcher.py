@@ -17,8 +17,8 @@ HERE = Path(__file__).parent
 # Ours come after the distribution's CFLAGS and LDFLAGS, and so win over them.
 FLAGS = (
     "-std=gnu11 -Os -Wall -Wextra -Wno-unused-command-line-argument -ffreestanding"
-    " -fno-stack-protector -fno-lto -fno-asynchronous-unwind-tables -ffunction-sections -fno-pie -no-pie"
-    " -nostdlib -static"
+    " -fno-stack-protector -fno-lto -fno-asynchronous-unwind-tables -ffunction-sections"
+    " -fno-pie -no-pie -nostdlib -static"
     " -Wl,--gc-sections,--build-id=none,-z,noexecstack,-z,norelro,-z,noseparate-code"
 )
 

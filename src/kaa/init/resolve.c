@@ -22,7 +22,6 @@ struct walk {
     unsigned kind;
     bool nofollow;
     u32 mode;
-    bool made;    /* something was missing: the rest is missing too */
     int links;
     char way[PATH_MAX];  /* from the root to `at`: "/a/b", without links, "" for the root */
     char rest[PATH_MAX]; /* what remains to be walked */
@@ -96,8 +95,9 @@ static long make(const struct walk *w, const char *name, bool last)
     return SYS3(mkdirat, w->at, name, w->kind == DIRECTORY ? w->mode : 0755);
 }
 
-/* Opens the component itself (a link is not followed), making it if it is missing. */
-static long open_component(struct walk *w, const char *name, const char *rest, bool last)
+/* Opens the component itself (a link is not followed), making it if it is missing and
+ * nothing after it leads upwards again. */
+static long open_component(const struct walk *w, const char *name, const char *rest, bool last)
 {
     for (int i = 0; i < ATTEMPTS; i++) {
         long fd = open_how(w->at, name, O_PATH | O_NOFOLLOW, 0,
@@ -107,7 +107,6 @@ static long open_component(struct walk *w, const char *name, const char *rest, b
         long r = make(w, name, last);
         if (is_error(r) && r != -EEXIST)
             return r;
-        w->made = true;
     }
     return -EAGAIN;
 }
@@ -138,8 +137,6 @@ static long expand_link(struct walk *w, int fd, const char *rest)
 
 static long climb(struct walk *w)
 {
-    if (w->made)
-        return -ENOENT;
     size_t n = strlen(w->way);
     while (n && w->way[--n] != '/')
         ;
@@ -245,7 +242,6 @@ long op_resolve(const u64 *a)
     w.kind = (unsigned)kind;
     w.nofollow = a[2] & LAST_NOT_FOLLOWED;
     w.mode = (u32)a[3];
-    w.made = false;
     w.links = 0;
     w.way[0] = 0;
     memcpy(w.rest, path, length + 1);

@@ -1,7 +1,8 @@
 /* spawn: a hook runs, is given its standard input, is watched, and leaves a status. */
 #include "init.h"
 
-#define TAIL 4096
+#define TAIL 4000       /* fits into the progress file, with its length */
+#define PIECE 4096
 #define DRAIN_READS 64 /* after its end; what holds the pipe then may write for ever */
 
 struct hook {
@@ -120,16 +121,16 @@ static void feed(struct hook *hook)
 /* Reads once. False: there is nothing more at the moment. */
 static bool listen_to(struct hook *hook)
 {
-    u8 piece[TAIL];
+    u8 piece[PIECE];
     long n = SYS3(read, hook->out, piece, sizeof piece);
     if (n == 0 || (is_error(n) && n != -EAGAIN && n != -EINTR))
         close_one(&hook->out);
     if (n <= 0)
         return false;
-    u32 size = (u32)n;
-    u32 keep = hook->kept + size > TAIL ? TAIL - size : hook->kept;
+    u32 size = n < TAIL ? (u32)n : TAIL;
+    u32 keep = hook->kept < TAIL - size ? hook->kept : TAIL - size;
     memmove(hook->tail, hook->tail + hook->kept - keep, keep);
-    memcpy(hook->tail + keep, piece, size);
+    memcpy(hook->tail + keep, piece + n - size, size);
     hook->kept = keep + size;
     return true;
 }

@@ -73,16 +73,19 @@ def layout() -> Layout:
     return detect()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def v1_layout(layout: Layout) -> Layout:
     if layout.version == "v2":
         pytest.skip("this machine has cgroup v2 only")
     return layout
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def v2_layout(layout: Layout) -> Iterator[Layout]:
-    """The v2 hierarchy as if it were the only one; on a hybrid machine it has few controllers."""
+    """The v2 hierarchy as if it were the only one; on a hybrid machine it has few controllers.
+
+    What the tests enable for the top's children is disabled in the end.
+    """
     if layout.unified is None:
         pytest.skip("no cgroup v2 hierarchy is mounted")
     switches = Path(layout.unified.mountpoint, "cgroup.subtree_control")

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,22 @@ def test_parents_that_were_made_go_when_nobody_needs_them(new: New, any_layout: 
     third = new(any_layout, "/pod/c")
     third.delete()
     assert not any(exists(pod) for pod in pods)
+
+
+def test_neighbours_that_come_and_go(new: New, any_layout: Layout) -> None:
+    """Each makes the common parent if it is missing, and removes it if it made it."""
+
+    def live(name: str) -> None:
+        for _ in range(40):
+            cgroup = new(any_layout, f"/pod/{name}")
+            assert all(exists(path) for path in cgroup.paths().values())
+            cgroup.delete()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(live, "abcd"))
+    pods = {os.path.dirname(path) for path in new(any_layout, "/pod/e").paths().values()}
+    new(any_layout, "/pod/f").delete()
+    assert all(exists(pod) for pod in pods)
 
 
 def test_a_cgroup_in_use_is_refused(

@@ -58,7 +58,7 @@ def test_controllers_are_enabled_all_the_way_down(
     assert (directory / "hugetlb.2MB.max").read_text() == f"{4 << 20}\n"
     assert (directory / "hugetlb.2MB.rsvd.max").read_text() == f"{4 << 20}\n"
     assert cgroup.stats()["hugetlb"]["2MB"] == {"failcnt": 0}
-    with pytest.raises(CgroupError, match="huge pages are: .*2MB"):
+    with pytest.raises(CgroupError, match=r"huge pages are: .*2MB"):
         cgroup.apply({"hugepageLimits": [{"pageSize": "3MB", "limit": 0}]})
 
 
