@@ -17,11 +17,12 @@ die() {
     exit 1
 }
 
-# The first Python 3.11 or newer there is. Not simply `python3`: what
-# a version manager puts first on the PATH may be anything.
+# The first Python 3.11 or newer there is, with its whole library (python3-minimal is less).
+# Not simply `python3`: what a version manager puts first on the PATH may be anything.
 find_python() {
+    check='import sys, ctypes, json, tempfile; sys.exit(sys.version_info < (3, 11))'
     for python in /usr/bin/python3 /usr/bin/python3.1[1-9] /usr/local/bin/python3 python3; do
-        if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        if "$python" -c "$check" 2>/dev/null; then
             command -v "$python"
             return
         fi

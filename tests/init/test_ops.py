@@ -4,13 +4,12 @@ import errno
 import fcntl
 import os
 import socket
-import stat
 import struct
 import time
 from pathlib import Path
 
 import pytest
-from init.driver import Init, descriptors, fork, value
+from init.driver import Init, descriptors, value
 
 from kaa.program import wire
 from kaa.program.program import ANY, SLOTS, Program, Ref, Slot
@@ -226,7 +225,7 @@ def test_a_reply_carries_32_descriptors(init: Init) -> None:
             os.close(fd)
 
 
-# -- poke, check, decimal, find_executable, home, bring_up -------------------
+# -- poke, check, decimal, find_executable, bring_up, peek, listener ------------
 
 
 @pytest.mark.parametrize(("width", "expected"), [(1, "88"), (2, "8877"), (4, "88776655")])
@@ -374,81 +373,6 @@ def test_find_executable_stays_within_the_data(init: Init) -> None:
     assert init.run(program).err == errno.EFAULT
 
 
-USERS = """\
-root:x:0:0:root:/root:/bin/sh
-1000:x:0:0::/wrong:/bin/sh
-broken line
-:::::
-neg:x:-1000:1000::/negative:/bin/sh
-text:x:1000x:1000::/text:/bin/sh
-empty:x::1000::/empty:/bin/sh
-big:x:99999999999999999999:1::/big:/bin/sh
-wrap:x:18446744073709552616:1::/wrap:/bin/sh
-user:x:1000:1000:A User,,,:/home/user:/bin/sh
-user2:x:1000:1000::/home/second:/bin/sh
-nohome:x:1001:1001:::/bin/sh
-nohome2:x:1001:1001::/late:/bin/sh
-short:x:1002:1002:only
-bare:x:1003:1003::/bare
-last:x:1004:1004::/last:"""
-
-
-def home(init: Init, path: "str | Path", uid: int, room_for: int = 64) -> "bytes | int":
-    program = init.program()
-    fd = program.openat(-100, str(path), O_RDONLY | os.O_NONBLOCK, 0)
-    room = program.bytes(b"?" * room_for)
-    program.home(fd, uid, room, room_for)
-    program.emit(room, room_for)
-    reply = init.run(program)
-    return reply.err or reply.data.rstrip(b"?")
-
-
-def test_home(init: Init, tmp_path: Path) -> None:
-    path = tmp_path / "passwd"
-    path.write_text(USERS)
-    assert home(init, path, 0) == b"/root\0"
-    assert home(init, path, 1000) == b"/home/user\0"
-    assert home(init, path, 1001) == errno.ENOENT
-    assert home(init, path, 1002) == errno.ENOENT
-    assert home(init, path, 1003) == b"/bare\0"
-    assert home(init, path, 1004) == b"/last\0"
-    assert home(init, path, 1005) == errno.ENOENT
-    assert home(init, path, 99999999999999999999 % (1 << 64)) == errno.ENOENT
-    path.write_bytes(b"a:b:7:d:e:" + b"/" * 63 + b":\n")
-    assert home(init, path, 7) == b"/" * 63 + b"\0"
-    path.write_bytes(b"a:b:7:d:e:" + b"/" * 64 + b":\n")
-    assert home(init, path, 7) == errno.ENAMETOOLONG
-    path.write_bytes(b"")
-    assert home(init, path, 0) == errno.ENOENT
-
-
-def test_home_across_the_pieces_it_reads(init: Init, tmp_path: Path) -> None:
-    path = tmp_path / "passwd"
-    for before in range(4070, 4100):
-        path.write_bytes(b"#" * before + b"\nuser:x:1000:1:gecos:/home/user:/bin/sh\n")
-        assert home(init, path, 1000) == b"/home/user\0"
-    path.write_bytes(
-        b"a:b:c:" + b"x" * 10000 + b"\nu:x:5:5::" + b"/" * 9000 + b":\nu:x:6:6::/six:\n"
-    )
-    assert home(init, path, 5) == errno.ENAMETOOLONG
-    assert home(init, path, 6) == b"/six\0"
-
-
-def test_home_reads_no_more_than_a_mebibyte_of_a_regular_file(init: Init, tmp_path: Path) -> None:
-    path = tmp_path / "passwd"
-    path.write_bytes(b"\n" * (1 << 20) + b"u:x:5:5::/five:\n")
-    assert home(init, path, 5) == errno.ENOENT
-    os.truncate(path, 1 << 40)
-    assert home(init, path, 5) == errno.ENOENT
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    assert home(init, fifo, 5) == errno.EINVAL
-    assert home(init, "/dev/zero", 5) == errno.EINVAL
-    program = init.program()
-    program.home(program.openat(-100, "/etc/passwd", O_RDONLY, 0), 0, 4096, 64)
-    assert init.run(program).err == errno.EFAULT
-
-
 def test_bring_up(init: Init) -> None:
     program = init.program()
     program.unshare(0x40000000)
@@ -512,77 +436,3 @@ def test_listener_does_not_wait_for_ever(init: Init) -> None:
     begin = time.monotonic()
     assert init.run(program).err == errno.ETIMEDOUT
     assert 4 < time.monotonic() - begin < 40
-
-
-# -- fork --------------------------------------------------------------------
-
-
-def test_fork_gives_a_child_of_the_runtime_with_the_slots(init: Init) -> None:
-    program = init.program()
-    fd = program.openat(-100, "/etc", O_PATH, 0)
-    init.ok(program)
-    stage = init.pid
-    pidfd = fork(init)
-    try:
-        assert init.pid != stage
-        assert stat.S_ISDIR(os.stat(f"/proc/{init.pid}/cwd").st_mode)
-        ppid = Path(f"/proc/{init.pid}/stat").read_text().rpartition(")")[2].split()[1]
-        assert int(ppid) == os.getpid()
-        program = init.program()
-        program.send_fd(fd)
-        dumpable = program.prctl(3, 0, 0, 0, 0, keep=True)
-        program.emit_value(dumpable)
-        reply = init.ok(program)
-        assert reply.data == bytes(8)
-        assert os.path.samestat(os.stat("/etc"), os.fstat(reply.fds[0]))
-        os.close(reply.fds[0])
-        assert f"Pid:\t{init.pid}\n" in Path(f"/proc/self/fdinfo/{pidfd}").read_text()
-        assert init.progress()[4] == init.pid
-        assert init.end() == 0
-    finally:
-        os.close(pidfd)
-
-
-def test_fork_into_new_namespaces(init: Init) -> None:
-    os.close(fork(init, 0x20000000 | 0x00020000))
-    program = init.program()
-    program.emit_value(program.getpid(keep=True))
-    assert value(init, program) == 1
-    assert init.progress()[4] == 1
-    assert os.readlink(f"/proc/{init.pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
-
-
-def test_the_parent_half_sends_what_was_emitted_before(init: Init) -> None:
-    program = init.program()
-    program.emit_value(5)
-    program.send_fd(0)
-    program.fork(0)
-    stage = init.pid
-    reply = init.ok(program)
-    five, pid = struct.unpack("=qi", reply.data)
-    init.adopt(pid)
-    assert five == 5
-    assert len(reply.fds) == 2
-    for fd in reply.fds:
-        os.close(fd)
-    assert init.status(stage) == 0
-    assert init.ok(init.program()).data == b""
-    assert sorted(descriptors(init)) == [0, 1, 2, 3]
-
-
-@pytest.mark.parametrize("flags", [0x100, 0x4000, 0x80000, 17, 1 << 40, 0x00000800])
-def test_fork_takes_namespaces_only(init: Init, flags: int) -> None:
-    program = init.program()
-    program.fork(flags)
-    assert init.run(program).err == errno.EINVAL
-
-
-def test_fork_that_cannot_be_reported_leaves_no_child(init: Init) -> None:
-    program = init.program()
-    program.emit(program.buffer(1 << 16), 1 << 16)
-    program.fork(0)
-    reply = init.run(program)
-    assert (reply.op, reply.err) == (1, errno.E2BIG)
-    pid, status = os.waitpid(-1, 0)
-    assert pid != init.pid
-    assert os.waitstatus_to_exitcode(status) == -9

@@ -221,4 +221,4 @@ def test_redirected_output_without_a_terminal_stays_apart(container: Container) 
 
 
 def _processes(container: Container) -> str:
-    return container.runtime("ps", container.id, "-o", "pid,args").out
+    return container.runtime("ps", container.id).out

@@ -75,10 +75,20 @@ def sweep(before: Snapshot) -> None:
 
 
 def _cgroups() -> set[str]:
-    """Cgroups of any hierarchy whose path has the mark (the tests' ids do)."""
+    """Cgroups of any hierarchy whose path has the mark (the tests' ids do).
+
+    Not os.walk(): others make trees that are deeper than its recursion.
+    """
     found = set()
-    for top, names, _ in os.walk(CGROUPS):
-        found |= {f"{top}/{name}" for name in names if MARK in f"{top}/{name}"}
+    left = [str(CGROUPS)]
+    while left:
+        try:
+            with os.scandir(left.pop()) as entries:
+                below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            continue  # somebody else's, and gone meanwhile
+        left += below
+        found |= {path for path in below if MARK in path}
     return found
 
 

@@ -12,6 +12,7 @@ from kit.build import CACHE, Lock
 
 from .conftest import copy_source, run
 
+SUITE = "bookworm"
 PACKAGES = "ca-certificates,git"
 
 # A root of its own, in mount and pid namespaces of its own; $1 is the cached system.
@@ -28,12 +29,22 @@ mkdir -p checkout var/cache/apt/archives
 mount --bind "$3" checkout
 mount --bind "$4" var/cache/apt/archives
 cp -L /etc/resolv.conf etc/resolv.conf
+cp -L /etc/ssl/certs/ca-certificates.crt etc/ssl/certs/ca-certificates.crt
 grep -hs -i 'acquire::.*prox' /etc/apt/apt.conf /etc/apt/apt.conf.d/* >etc/apt/apt.conf.d/00proxy ||
     true
 exec chroot . /bin/sh -c "$5"
 """
 
 INSTALLING = re.compile(r"^setup: installing with apt-get: (.*)$", re.MULTILINE)
+
+
+def mirror() -> list[str]:
+    """The mirror that this machine's apt has SUITE from, if it has: apt-get(8), indextargets."""
+    if not shutil.which("apt-get"):
+        return []
+    query = ["--format", "$(CODENAME) $(REPO_URI)", "Identifier: Packages", "Component: main"]
+    targets = run("apt-get", "indextargets", *query).stdout.splitlines()
+    return [uri for name, uri in map(str.split, targets) if name == SUITE][:1]
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +56,10 @@ def debian() -> Path:
     with Lock(target.name):
         if not target.exists():
             fresh = target.with_suffix(f".{os.getpid()}")
-            command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm"]
+            command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}"]
+            command += [SUITE, str(fresh), *mirror()]
             try:
-                run(*hostns.with_network([*command, str(fresh)]), env=os.environ, timeout=600)
+                run(*hostns.with_network(command), env=os.environ, timeout=600)
                 fresh.rename(target)
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)

@@ -87,3 +87,21 @@ def test_runs_from_a_checkout(minor: int) -> None:
     done = run(find_python(minor), "-IS", BOOT, "--version")
     assert f"python: 3.{minor}." in done.stdout
     assert done.stderr == ""
+
+
+def test_the_public_names_are_imported_when_used() -> None:
+    script = """
+import sys, kaa
+assert not [name for name in sys.modules if name.startswith("kaa.")]
+for name in kaa._HOME:
+    assert name in dir(kaa)
+    assert getattr(kaa, name).__name__ == name
+from kaa import Program
+assert kaa.Program is sys.modules["kaa.program.program"].Program
+try:
+    kaa.nothing
+except AttributeError as error:
+    print(error)
+"""
+    done = run(sys.executable, "-c", script, env={**ENVIRONMENT, "PYTHONPATH": f"{ROOT}/src"})
+    assert done.stdout == "module 'kaa' has no attribute 'nothing'\n"

@@ -47,9 +47,10 @@ def test_is_tagged_for_the_machine(wheel: Path) -> None:
         assert "Root-Is-Purelib: false" in archive.read(name).decode()
 
 
-def test_is_reproducible_from_anywhere_and_through_an_sdist(wheel: Path, tmp_path: Path) -> None:
-    # No .git there, and leftovers of an editable install for another machine.
-    source = copy_source(tmp_path / "elsewhere")
+def test_is_reproducible_from_anywhere_and_through_an_sdist(tmp_path: Path) -> None:
+    source = copy_source(tmp_path / "source")
+    wheel = build("wheel", tmp_path / "first", source)
+    # No .git is there, but what an editable install for another machine has left.
     (source / "src/kaa/init/kaa-init").write_bytes(b"of another machine")
     sdist = build("sdist", tmp_path / "sdist", source)
     with tarfile.open(sdist) as archive:
@@ -61,7 +62,7 @@ def test_is_reproducible_from_anywhere_and_through_an_sdist(wheel: Path, tmp_pat
     (unpacked,) = (tmp_path / "unpacked").iterdir()
     before = os.umask(0o077)
     try:
-        again = build("wheel", tmp_path / "wheel", unpacked)
+        again = build("wheel", tmp_path / "second", unpacked)
     finally:
         os.umask(before)
     assert programs(again) == programs(wheel)

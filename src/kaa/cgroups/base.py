@@ -5,7 +5,7 @@ Order of use: `record` (to disk), `create`, `record` again, `attach`, `apply`,
 """
 
 import posix
-from _signal import SIGKILL, pidfd_send_signal
+from _signal import SIGKILL
 from errno import EACCES, EBUSY, EINVAL, ENOENT, EPERM, EROFS
 from time import monotonic, sleep
 
@@ -16,7 +16,6 @@ from kaa.errors import CgroupError, strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
     from typing import Any
 
     from kaa.cgroups.conversions import Json, Setting
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 _DENIED = (EACCES, EPERM, EROFS)
 _DELETE_S = 2.0
 _KILL_S = 1.0
-_PIDFDS = 256  # held at once while signalling
 
 
 class Cgroup:
@@ -198,7 +196,10 @@ class Cgroup:
             self._after_make(hierarchy, here)
 
     def _refuse_used(self, reused: list[str]) -> None:
-        found = {pid for path in reused for pid in files.pids(path)}
+        try:
+            found = {pid for path in reused for pid in files.pids(path)}
+        except OSError as error:
+            raise failure(error, "list the processes of cgroup", reused[0]) from None
         if found:
             raise CgroupError(
                 f"container's cgroup is not empty: {len(found)} process(es) found",
@@ -263,6 +264,9 @@ class Cgroup:
         process goes where `init` is.
         """
         sub = sub or {}
+        for name in sub:
+            if name and name not in self.paths():
+                raise CgroupError(f"the container has no cgroup of a controller {name!r}")
         late = [h for c in self.late for h in self.hierarchies if c in h.controllers]
         for hierarchy in [h for h in self.hierarchies if h not in late] + late:
             names = [name for name in hierarchy.controllers if name in sub]
@@ -295,9 +299,25 @@ class Cgroup:
         """Write linux.resources. `update` says that the container runs, and that what is
         absent shall stay as it is (device rules always do).
 
-        Raises a CgroupError that names the property; what came before it stays written.
+        Raises a CgroupError that names the property. After a failed update what was
+        changed before is put back, as far as one value can be put back for another.
         """
-        self._write_all(self.settings(resources, update=update))
+        settings = self.settings(resources, update=update)
+        before = [(s[0], files.read_or(self._path(s[0]))) for s in settings] if update else []
+        try:
+            self._write_all(settings)
+        except CgroupError:
+            self._put_back(before)
+            raise
+
+    def _put_back(self, before: list[tuple[str, str]]) -> None:
+        # twice: a value may only be possible again after one that comes later
+        for file, value in before + before[::-1]:
+            if value and "\n" not in value and ":" not in value:
+                try:
+                    files.write(self._path(file), value)
+                except OSError:
+                    continue  # the error to report is the one that brought us here
 
     def _write_all(self, settings: "list[Setting]") -> None:
         # Memory and swap, quota and period and burst: the kernel refuses a value that
@@ -395,21 +415,10 @@ class Cgroup:
             self._signal(fresh, signal)
             done.update(fresh)
 
-    def _signal(self, pids: "Iterable[int]", signal: int) -> None:
-        """Signal processes; a pid that was given to another process meanwhile is left alone."""
-        pids = list(pids)
-        for at in range(0, len(pids), _PIDFDS):
-            handles: dict[int, int] = {}
-            try:
-                for pid in pids[at : at + _PIDFDS]:
-                    handle = _unless_gone(posix.pidfd_open, pid)
-                    if handle is not None:
-                        handles[pid] = handle
-                for pid in handles.keys() & self.pids():
-                    _unless_gone(pidfd_send_signal, handles[pid], signal)
-            finally:
-                for handle in handles.values():
-                    posix.close(handle)
+    def _signal(self, pids: list[int], signal: int) -> None:
+        from kaa.cgroups.processes import signal_all
+
+        signal_all(pids, signal, self.pids)
 
     # -- the end -----------------------------------------------------------------
 
@@ -462,17 +471,3 @@ def _may_be_missing(file: str, value: str) -> bool:
     if file in ("cpu.idle", "cpu.max.burst", "cpu.cfs_burst_us", "memory.swap.max"):
         return value in ("0", "max")
     return file == "memory.memsw.limit_in_bytes" and value == "-1"
-
-
-def _unless_gone(call: "Callable[..., Any]", *args: int) -> "Any":
-    """The result of the call, or None if the process has ended."""
-    try:
-        return call(*args)
-    except ProcessLookupError:
-        return None
-    except OSError as error:
-        raise CgroupError(
-            f"signal a process of the container: {strerror(error.errno or 0)}",
-            call=call.__name__,
-            errno=error.errno,
-        ) from None

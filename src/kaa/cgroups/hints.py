@@ -3,6 +3,7 @@
 import os
 from errno import (
     EACCES,
+    EAGAIN,
     EBUSY,
     EINVAL,
     ENODEV,
@@ -34,6 +35,8 @@ def hint_for_directory(hierarchy: "Hierarchy", errno: int) -> str | None:
         return "the cgroup does not exist (any more)"
     if errno == ESRCH:
         return "the process has ended"
+    if errno == EAGAIN:
+        return "cgroup.max.depth or cgroup.max.descendants of a cgroup above forbids one more"
     if hierarchy.controllers:
         return _hint_v1_directory(hierarchy, errno)
     if errno == EBUSY:

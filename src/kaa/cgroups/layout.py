@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 HOME = "/sys/fs/cgroup"
 POINTER = "/linux/cgroupsPath"
+_LONGEST = 3840  # PATH_MAX, less the mountpoint before and the name of a file after it
 
 
 class Hierarchy:
@@ -203,6 +204,12 @@ def _clean(path: str) -> str:
         raw = b"\0"
     if b"\0" in raw or b"\n" in raw:
         raise CgroupError(f"{path!r} cannot be the path of a cgroup", pointer=POINTER)
+    if len(raw) > _LONGEST:
+        raise CgroupError(
+            f"the path of a cgroup cannot have {len(raw)} bytes",
+            pointer=POINTER,
+            hint=f"{_LONGEST} are the most",
+        )
     if clean == "/":
         raise CgroupError(f"{path!r} is the root cgroup, not a container's", pointer=POINTER)
     return clean

@@ -125,7 +125,7 @@ def init(
     process.keyring(p, inputs)
     terminal.adopt(p, peer)
     process.working_directory(p, proc, own_root)
-    executable = process.find_executable_as_user(p, proc, caps)
+    executable = process.find_executable_as_user(p, inputs, caps)
     env = process.environment(p, proc, inputs, process.look_up_home(p, proc, own_root))
     p.at("", "wait for the start")
     gate = len(p)

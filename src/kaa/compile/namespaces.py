@@ -10,7 +10,7 @@ See namespaces(7), setns(2) and unshare(2). The order is not free:
 - pid and time take effect at the fork.
 """
 
-from errno import EPERM
+from errno import EINVAL, EPERM
 from posix import O_CLOEXEC, O_RDONLY, O_WRONLY
 
 from kaa.compile.inputs import NAMESPACES, Inputs
@@ -71,22 +71,30 @@ def join_early(p: Program, inputs: Inputs, opened: dict[str, Slot]) -> dict[str,
 def enter_user(p: Program, inputs: Inputs, opened: dict[str, Slot]) -> None:
     """Make or join the user namespace. After a new one the maps must be written from outside."""
     p.at(_pointer(inputs, "user"), "enter the user namespace")
-    if not inputs.privileged:
-        # an ordinary user may write the maps of a dumpable process only
-        p.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
     if "user" in opened:
         p.setns(opened["user"], NAMESPACES["user"])
-    else:
-        p.unshare(NAMESPACES["user"])
+        return
+    if not inputs.privileged:
+        # who is not the machine's root may write the maps of a dumpable process only
+        p.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+    p.unshare(NAMESPACES["user"])
 
 
 def become_root(p: Program, inputs: Inputs) -> None:
-    """Take id 0 of the user namespace, where it is mapped (else the capabilities must do)."""
+    """Take id 0 of the user namespace, or the lowest that it has: what we make needs an owner."""
     p.at(_pointer(inputs, "user"), "become root of the user namespace")
-    for kind, call in (("gidMappings", p.setresgid), ("uidMappings", p.setresuid)):
-        maps = inputs.linux.get(kind)
-        if not maps or any(m.get("containerID") == 0 for m in maps):
-            call(0, 0, 0)
+    gid, uid = (lowest_id(inputs, kind) for kind in ("gidMappings", "uidMappings"))
+    # a namespace that is joined may map nobody: then the capabilities must do
+    unmapped = (EINVAL,) if inputs.namespaces["user"] else ()
+    p.setresgid(gid, gid, gid, ok=unmapped)
+    p.setresuid(uid, uid, uid, ok=unmapped)
+    if not inputs.privileged:
+        p.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def lowest_id(inputs: Inputs, kind: str) -> int:
+    """The lowest id of `uidMappings` or `gidMappings`: 0, if it is mapped or nothing is said."""
+    return min((m["containerID"] for m in inputs.linux.get(kind) or ()), default=0)
 
 
 def join_rest(
@@ -141,7 +149,8 @@ def make(p: Program, inputs: Inputs) -> None:
 def _set_time_offsets(p: Program, inputs: Inputs, offsets: "Json") -> None:
     """Before the first process enters the time namespace: time_namespaces(7)."""
     p.at("/linux/timeOffsets", "set the clock offsets")
-    if inputs.in_user_namespace:
+    undumpable = inputs.in_user_namespace or not inputs.privileged
+    if undumpable:
         # an undumpable process's own /proc files belong to the global root
         p.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
     text = "".join(
@@ -152,7 +161,7 @@ def _set_time_offsets(p: Program, inputs: Inputs, offsets: "Json") -> None:
     raw = text.encode()
     p.write(fd, raw, len(raw))
     p.close(fd)
-    if inputs.in_user_namespace:
+    if undumpable:
         p.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 

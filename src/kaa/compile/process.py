@@ -10,7 +10,9 @@ from posix import O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_PATH, O_RDONLY
 
 from kaa.compile import capabilities
 from kaa.compile.inputs import Inputs
+from kaa.compile.namespaces import lowest_id
 from kaa.program.program import ANY, Program, Ref, Slot
+from kaa.spec.schema_linux import sysctl_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ HOME_SIZE = 4096
 _S_IFMT, _S_IFIFO = 0o170000, 0o010000
 _STATX_MODE_OFFSET = 28
 
+_PR_SET_DUMPABLE = 4
 _PR_SET_KEEPCAPS = 8
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
@@ -129,13 +132,15 @@ class Capabilities:
 
 def privileged(p: Program, process: "Json", inputs: Inputs) -> None:
     """What a user namespace would forbid later: kernel.md 23."""
-    if not inputs.privileged:
-        # our own /proc files must be ours, not the global root's
-        p.prctl(4, 1, 0, 0, 0)
     adjustment = process.get("oomScoreAdj")
     if adjustment is not None:
-        p.at("/process/oomScoreAdj", "set the OOM score adjustment")
+        p.at("/process/oomScoreAdj", f"set the OOM score adjustment to {adjustment}")
+        if not inputs.privileged:
+            # the file of an undumpable process is the global root's
+            p.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
         p.write_file("/proc/self/oom_score_adj", str(adjustment))
+        if not inputs.privileged:
+            p.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     for index, limit in enumerate(process.get("rlimits") or []):
         hard = inputs.limits.get(limit["type"], (0, 0))[1]
         if limit["hard"] > hard:
@@ -198,8 +203,7 @@ def sysctls(p: Program, inputs: Inputs, proc: Slot) -> None:
     for key, value in (inputs.linux.get("sysctl") or {}).items():
         pointer_key = key.replace("~", "~0").replace("/", "~1")
         p.at(f"/linux/sysctl/{pointer_key}", f"set the sysctl {key}")
-        path = key if "/" in key else key.replace(".", "/")
-        p.write_file(f"sys/{path}", str(value), dirfd=proc)
+        p.write_file(f"sys/{sysctl_path(key)}", str(value), dirfd=proc)
 
 
 def private_proc(p: Program) -> Slot:
@@ -247,8 +251,9 @@ def find_executable(p: Program, process: "Json") -> Slot:
     return p.find_executable(p.vector(candidates(process)))
 
 
-def find_executable_as_user(p: Program, process: "Json", caps: Capabilities) -> Slot:
+def find_executable_as_user(p: Program, inputs: Inputs, caps: Capabilities) -> Slot:
     """The same, as the process's user and back, for an init that still needs its privileges."""
+    process = inputs.config["process"]
     uid, gid, groups = user_ids(process)
     if uid == 0 or caps.effective & _CAP_DAC:
         return find_executable(p, process)
@@ -258,8 +263,8 @@ def find_executable_as_user(p: Program, process: "Json", caps: Capabilities) -> 
     p.setresuid(_NOBODY, uid, _NOBODY)
     found = find_executable(p, process)
     p.at("/process/user", "become root again until the start")
-    p.setresuid(_NOBODY, 0, _NOBODY)
-    p.setresgid(_NOBODY, 0, _NOBODY)
+    p.setresuid(_NOBODY, lowest_id(inputs, "uidMappings"), _NOBODY)
+    p.setresgid(_NOBODY, lowest_id(inputs, "gidMappings"), _NOBODY)
     return found
 
 

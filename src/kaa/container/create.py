@@ -240,7 +240,7 @@ class Launch:
             inputs,
             self.caps,
             listener=self._listener,
-            uid=self.runtime.caller.euid,
+            uid=idmap.seen_as(init.pid, self.runtime.caller.euid),
             filter=self.filter,
             state_creating=codec.dumps(document(self.record, "creating", pid)),
             state_created=codec.dumps(document(self.record, "created", pid)),

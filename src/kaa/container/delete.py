@@ -22,10 +22,11 @@ def delete(runtime: "Runtime", id: str, force: bool = False) -> None:
     with records.Lock(runtime.root, id) as lock:
         try:
             record = records.load(runtime.root, id)
-        except ContainerNotFound:
-            # a directory without a record is what a crash left
-            records.remove_directory(records.directory(runtime.root, id))
-            lock.forget()
+        except (ContainerNotFound, records.BrokenRecord) as error:
+            if isinstance(error, ContainerNotFound) or force:
+                # a directory without a (legible) record names nothing else to be removed
+                records.remove_directory(records.directory(runtime.root, id))
+                lock.forget()
             if force:
                 return
             raise

@@ -10,6 +10,7 @@ from kaa.container.create import executable_error
 from kaa.container.foreground import Foreground
 from kaa.container.hooks import start_error
 from kaa.container.proc import is_same
+from kaa.container.rootless import has_host_power
 from kaa.container.run import check_terminal
 from kaa.container.seccomp import hand_over_listener, seccomp_filter
 from kaa.container.state import cgroup_of, document, status
@@ -138,6 +139,8 @@ def sub_cgroups(values: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for value in values:
         controllers, colon, path = value.rpartition(":")
+        if ".." in path.split("/"):
+            raise UsageError(f"--cgroup {value}: the path must stay below the container's cgroup")
         for controller in controllers.split(",") if colon else [""]:
             if controller in found:
                 raise UsageError(f"--cgroup {value}: a second path for the same controller")
@@ -185,7 +188,7 @@ class _Entry:
             id=self._record["id"],
             bundle=self._record["bundle"],
             namespaces=requested(config),
-            privileged=self._runtime.caller.euid == 0,
+            privileged=has_host_power(self._runtime.caller),
             preserve_fds=preserve_fds,
             terminal=bool(self._doc.get("terminal")),
             last_cap=facts.last_capability(),

@@ -5,6 +5,7 @@ import posix
 from kaa.caller import normpath
 from kaa.compile import namespaces
 from kaa.compile.inputs import Inputs
+from kaa.container.rootless import has_host_power
 from kaa.errors import ConfigError, KaaError, strerror
 
 TYPE_CHECKING = False
@@ -29,8 +30,7 @@ def gather(
 ) -> Inputs:
     """Look at the host and the bundle; nothing is changed."""
     requested = namespaces.requested(config)
-    privileged = caller.euid == 0
-    if not privileged and "user" not in requested:
+    if caller.euid != 0 and "user" not in requested:
         raise ConfigError(
             "rootless container requires user namespaces",
             pointer="/linux/namespaces",
@@ -45,10 +45,10 @@ def gather(
         bundle=bundle,
         rootfs=rootfs_of(config, bundle),
         namespaces=requested,
-        staged=privileged and "user" in requested and requested.get("mount") == "",
+        staged=caller.euid == 0 and "user" in requested and requested.get("mount") == "",
         staging=staging,
         source_kinds=_source_kinds(config, bundle),
-        privileged=privileged,
+        privileged=has_host_power(caller),
         no_pivot=no_pivot,
         no_new_keyring=no_new_keyring,
         preserve_fds=preserve_fds + listen_fds,

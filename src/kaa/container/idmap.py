@@ -8,6 +8,8 @@ import posix
 
 from kaa.errors import ConfigError, KaaError, strerror
 
+_OVERFLOW_UID = 65534
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kaa.caller import Caller
@@ -31,6 +33,20 @@ def write_maps(caller: "Caller", pid: int, linux: "Json") -> None:
         _write(pid, "gid_map", _text(gids), "/linux/gidMappings")
     else:
         _run_helper(caller, "newgidmap", pid, gids, "/linux/gidMappings")
+
+
+def seen_as(pid: int, uid: int) -> int:
+    """How our `uid` looks to the process: through its uid_map, or the overflow id if unmapped."""
+    fd = posix.open(f"/proc/{pid}/uid_map", posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        lines = posix.read(fd, 65536).decode().splitlines()
+    finally:
+        posix.close(fd)
+    for line in lines:
+        inside, outside, size = map(int, line.split())
+        if outside <= uid < outside + size:
+            return inside + uid - outside
+    return _OVERFLOW_UID
 
 
 def _text(maps: "list[Json]") -> str:

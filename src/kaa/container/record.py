@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kaa.compile.inputs import Json
 
 _LOCKS = ".locks"
+_FIELDS = {"id", "status", "pid", "start_time", "created", "bundle", "rootfs"}
 _ID_MAX = 255
 _ID_CHARACTERS = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-."
@@ -48,6 +49,10 @@ def directory(root: str, id: str) -> str:
     """The container's directory."""
     check_id(id)
     return f"{root}/{id}"
+
+
+class BrokenRecord(KaaError):
+    """A state.json that kaa did not write, or that somebody has damaged."""
 
 
 class Lock:
@@ -188,11 +193,16 @@ def save(path: str, record: "Json") -> None:
 def load(root: str, id: str) -> "Json":
     """The record of a container; ContainerNotFound if there is none."""
     try:
-        return codec.loads(read_file(f"{directory(root, id)}/state.json"))  # type: ignore[no-any-return]
+        found = codec.loads(read_file(f"{directory(root, id)}/state.json"))
+    except KaaError as error:
+        raise BrokenRecord(f"the state of container {id} is damaged: {error.message}") from None
     except (FileNotFoundError, NotADirectoryError):
         raise ContainerNotFound from None
     except OSError as error:
         raise from_oserror(error, "read the state of the container") from error
+    if type(found) is not dict or not found.keys() >= _FIELDS:
+        raise BrokenRecord(f"the state of container {id} is damaged: fields are missing")
+    return found
 
 
 def load_config(root: str, id: str) -> "Json":

@@ -1,5 +1,7 @@
 """The runtime: where its containers are recorded, for whom it acts, and with which choices."""
 
+from kaa.container.rootless import has_host_power
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,4 +39,4 @@ class Runtime:
     @property
     def is_rootless(self) -> bool:
         """Whether cgroup permission errors are to be expected."""
-        return self.caller.euid != 0 if self.rootless is None else self.rootless
+        return not has_host_power(self.caller) if self.rootless is None else self.rootless

@@ -88,12 +88,12 @@ def build(cc: str = "cc", out: "str | os.PathLike[str]" = HERE) -> Path:
     seen half-written. Raises BuildError with the compiler's own words.
     """
     target = Path(out) / "kaa-init"
+    target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as directory:
         Path(directory, "calls.h").write_text(calls_header())
         binary = Path(directory, "kaa-init")
         sources = [str(HERE / name) for name in SOURCES]
-        # The compiler's own words are cut down to file names: the same source gives the
-        # same binary wherever it lies.
+        # The same source gives the same binary, wherever it lies.
         same = [f"-ffile-prefix-map={HERE}=.", f"-ffile-prefix-map={directory}=."]
         command = [*shlex.split(cc), *FLAGS, *same, f"-I{directory}", *sources, *LINKER_FLAGS]
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kaa.cgroups import Layout, detect, open_cgroup
+from kaa.cgroups import Layout, detect, files, open_cgroup
 from kaa.cgroups.base import Cgroup
 
 
@@ -105,8 +105,8 @@ New = Callable[..., Cgroup]
 
 
 @pytest.fixture
-def new(tmp: Path) -> Iterator[New]:
-    """Opens cgroups with the test's name in their path; kills and removes them at the end."""
+def new(tmp: Path, layout: Layout) -> Iterator[New]:
+    """Opens cgroups below one of the test's name; kills and removes them at the end."""
     opened: list[Cgroup] = []
 
     def make(layout: Layout, path: str = "", *, create: bool = True) -> Cgroup:
@@ -120,6 +120,8 @@ def new(tmp: Path) -> Iterator[New]:
     for cgroup in reversed(opened):
         cgroup.kill_all()
         cgroup.delete()
+    for hierarchy in [*layout.hierarchies, *filter(None, [layout.unified])]:
+        files.remove(f"{hierarchy.mountpoint}/{tmp.name}")
 
 
 def until(true: Callable[[], bool], seconds: float = 5) -> None:

@@ -132,6 +132,21 @@ def test_cpu_quota_period_and_burst_in_every_direction(cgroup: Cgroup) -> None:
     assert (cpu / "cpu.shares").read_text() == "512\n"
 
 
+def test_a_failed_update_is_taken_back(cgroup: Cgroup) -> None:
+    cpu = need(cgroup, "cpu")
+    cgroup.apply({"cpu": {"quota": 20000, "period": 100000, "burst": 20000}, "pids": {"limit": 5}})
+    update = {
+        "cpu": {"shares": 99, "quota": 5000, "period": 10000, "burst": 0},
+        "pids": {"limit": 7},
+        "hugepageLimits": [{"pageSize": "3MB", "limit": 1}],
+    }
+    with pytest.raises(CgroupError, match="hugepageLimits"):
+        cgroup.apply(update, update=True)
+    for name, value in (("cfs_quota_us", 20000), ("cfs_period_us", 100000), ("shares", 1024)):
+        assert (cpu / f"cpu.{name}").read_text() == f"{value}\n"
+    assert (Path(cgroup.paths()["pids"]) / "pids.max").read_text() == "5\n"
+
+
 def test_a_quota_above_the_parents(new: New, v1_layout: Layout) -> None:
     parent = new(v1_layout)
     cpu = need(parent, "cpu")

@@ -114,6 +114,23 @@ def test_unified(cgroup: Cgroup) -> None:
     assert caught.value.pointer == "/linux/resources/unified/no.such"
 
 
+def test_a_parent_that_is_full(new: New, v2_layout: Layout) -> None:
+    parent = new(v2_layout)
+    parent.apply({"unified": {"cgroup.max.descendants": "0"}})
+    with pytest.raises(CgroupError, match=r"cgroup\.max\.descendants"):
+        new(v2_layout, "/child", create=False).create()
+
+
+def test_a_failed_update_is_taken_back(cgroup: Cgroup) -> None:
+    directory = Path(cgroup.paths()[""])
+    cgroup.apply({"unified": {"cgroup.max.depth": "3"}})
+    update = {"cgroup.max.depth": "5", "cgroup.max.descendants": "9", "no.such": "1"}
+    with pytest.raises(CgroupError, match="no such file"):
+        cgroup.apply({"unified": update}, update=True)
+    assert (directory / "cgroup.max.depth").read_text() == "3\n"
+    assert (directory / "cgroup.max.descendants").read_text() == "max\n"
+
+
 def test_what_the_container_may_be_given(cgroup: Cgroup) -> None:
     directory = Path(cgroup.paths()[""])
     gid = directory.stat().st_gid

@@ -5,6 +5,7 @@ Cgroups, hooks, credentials and the rest of a container are left out.
 
 import os
 import select
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,10 +16,10 @@ from kaa.caller import Caller
 from kaa.compile import devices, masks, mounts, rootfs, staging
 from kaa.compile.inputs import NAMESPACES, CgroupView, Inputs
 from kaa.compile.root import Root
-from kaa.errors import InitDied, SyscallError
+from kaa.errors import SyscallError
 from kaa.program.init import Failure, Init
 from kaa.program.program import Program, Slot
-from kaa.program.wire import PROGRESS, initial_progress
+from kaa.program.wire import initial_progress
 from kit.rootfs import busybox
 
 PROC = {"destination": "/proc", "type": "proc", "source": "proc"}
@@ -250,15 +251,14 @@ class Run:
         return p
 
     def _execute(self, program: Program) -> None:
+        self.init.send(program)
+        if not self.init.socket.recv(1, socket.MSG_PEEK):
+            return  # end of file: it has become the shell
         try:
-            self.init.send(program)
             self.init.receive(program)
         except Failure as failure:
             raise self.init.explain(failure) from None
-        except InitDied:
-            # end of file: it has become the shell
-            _, _, errno, _, _ = PROGRESS.unpack(os.pread(self.progress, PROGRESS.size, 0))
-            assert not errno
+        raise AssertionError("execve has returned")
 
     def _read(self, meanwhile: "Callable[[], None] | None") -> str:
         out = b""

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.seccomp.profiles import arg, load, rule, section
 
 from kaa.caller import Caller
 from kaa.compile import seccomp
 from kaa.errors import SyscallError
 from kaa.program.init import Init
 from kaa.program.program import Program
-from unit.seccomp.profiles import arg, load, rule, section
 
 MACHINE = os.uname().machine
 BUSYBOX = "/bin/busybox"

@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
+from unit.seccomp import bpf
+from unit.seccomp.profiles import arg, compiled, load, rule, section
 
 from kaa.compile import libseccomp
 from kaa.errors import ConfigError
-from unit.seccomp import bpf
-from unit.seccomp.profiles import arg, compiled, load, rule, section
 
 DENIED = bpf.ERRNO | 1
 X32 = 0x40000000

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.seccomp import bpf
+from unit.seccomp.profiles import compiled, load, rule, section
 
 from kaa.compile import libseccomp, seccomp, seccomp_cache
 from kaa.errors import ConfigError
-from unit.seccomp import bpf
-from unit.seccomp.profiles import compiled, load, rule, section
 
 US = os.geteuid()
 NOBODY = 65534

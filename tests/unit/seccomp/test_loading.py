@@ -5,13 +5,13 @@ import subprocess
 import sys
 
 import pytest
+from unit.seccomp.profiles import compiled, rule, section
 
 from kaa.compile import libseccomp, seccomp
 from kaa.errors import ConfigError
 from kaa.program.op import NO_SLOT
 from kaa.program.program import Program, Ref, Slot
 from kaa.program.wire import encode
-from unit.seccomp.profiles import compiled, rule, section
 
 
 def test_append() -> None:

@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
+from unit.seccomp import bpf
+from unit.seccomp.profiles import arg, compiled, rule, section
 
 from kaa.compile import seccomp, seccomp_profile
 from kaa.errors import ConfigError
-from unit.seccomp import bpf
-from unit.seccomp.profiles import arg, compiled, rule, section
 
 READ = 0
 

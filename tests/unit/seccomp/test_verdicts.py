@@ -4,7 +4,6 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from unit.seccomp import bpf
 from unit.seccomp.profiles import NUMBERS, compiled
 
