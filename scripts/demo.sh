@@ -20,11 +20,12 @@ sh scripts/setup.sh demo
 python=$(sh scripts/setup.sh python)
 
 if [ -z "${KAA-}" ]; then
-    step "compiling kaa-init and the command kaa, into src/kaa/init and build"
+    step "compiling kaa, into src/kaa and build"
     "$python" src/kaa/init/build.py >/dev/null
     mkdir -p build
     KAA=$PWD/build/kaa
     "$python" src/kaa/init/launcher.py --boot "$PWD/src/kaa/_boot.py" --python "$python" "$KAA"
+    "$python" -m compileall -q src/kaa
 fi
 
 # What is mounted there is mounted in a namespace that ends with the demo.

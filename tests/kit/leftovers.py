@@ -85,8 +85,8 @@ def _cgroups() -> set[str]:
         try:
             with os.scandir(left.pop()) as entries:
                 below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-        except FileNotFoundError:
-            continue  # somebody else's, and gone meanwhile
+        except OSError:
+            continue  # somebody else's: gone meanwhile, or with too long a path
         left += below
         found |= {path for path in below if MARK in path}
     return found

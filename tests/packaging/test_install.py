@@ -1,11 +1,13 @@
 """The command starts, on the right Python, wherever and however it was installed."""
 
+import json
 import os
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from kit import rootfs
 
 from .conftest import ENVIRONMENT, build, copy_source, find_python, make_venv, pip_install, run
 
@@ -86,6 +88,17 @@ def test_editable(tmp_path: Path) -> None:
     assert version(tmp_path / "moved/bin/kaa", HERE) == MARK
     imported = "import kaa; print(kaa.__version__)"
     assert run(tmp_path / "moved/bin/python3", "-c", imported).stdout.strip() == MARK
+
+
+def test_what_is_installed_runs_containers(installed: Path, tmp_path: Path) -> None:
+    """The wheel's own kaa-init does it, with nothing of the checkout."""
+    rootfs.busybox(tmp_path / "rootfs")
+    run(installed, "spec", cwd=tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["process"].update(args=["echo", "inside"], terminal=False)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    command = [installed, "--root", tmp_path / "state", "run", f"kaa-packaging-{os.getpid()}"]
+    assert run(*command, cwd=tmp_path).stdout == "inside\n"
 
 
 def test_as_a_module(installed: Path) -> None:

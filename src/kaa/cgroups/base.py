@@ -86,7 +86,7 @@ class Cgroup:
         """(JSON pointer, why) of what is asked for and has no effect, for a warning."""
         raise NotImplementedError
 
-    def _path(self, file: str) -> str:
+    def file_path(self, file: str) -> str:
         """Where a file like "memory.max" is; "" if its controller is not mounted."""
         raise NotImplementedError
 
@@ -303,7 +303,7 @@ class Cgroup:
         changed before is put back, as far as one value can be put back for another.
         """
         settings = self.settings(resources, update=update)
-        before = [(s[0], files.read_or(self._path(s[0]))) for s in settings] if update else []
+        before = [(s[0], files.read_or(self.file_path(s[0]))) for s in settings] if update else []
         try:
             self._write_all(settings)
         except CgroupError:
@@ -315,7 +315,7 @@ class Cgroup:
         for file, value in before + before[::-1]:
             if value and "\n" not in value and ":" not in value:
                 try:
-                    files.write(self._path(file), value)
+                    files.write(self.file_path(file), value)
                 except OSError:
                     continue  # the error to report is the one that brought us here
 
@@ -339,7 +339,7 @@ class Cgroup:
 
     def _set(self, setting: "Setting") -> None:
         file, value, _ = setting
-        path = self._path(file)
+        path = self.file_path(file)
         try:
             if not path:
                 raise FileNotFoundError(ENOENT, strerror(ENOENT), file)
@@ -347,7 +347,7 @@ class Cgroup:
         except FileNotFoundError:
             other = self._instead(file, value)
             if other:
-                files.write(self._path(other[0]), other[1])
+                files.write(self.file_path(other[0]), other[1])
             elif not _may_be_missing(file, value):
                 raise
 
@@ -355,7 +355,7 @@ class Cgroup:
         from kaa.cgroups.hints import hint_for_setting
 
         file, value, pointer = setting
-        path = self._path(file) or file
+        path = self.file_path(file) or file
         return failure(
             error,
             f"write {value!r} to",

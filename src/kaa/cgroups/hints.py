@@ -63,7 +63,7 @@ def hint_for_setting(cgroup: "Cgroup", setting: "Setting", errno: int) -> str | 
     if errno in (EACCES, EPERM) and cgroup.rootless:
         return "the cgroup was not delegated to you"
     controller = file.partition(".")[0]
-    directory = (cgroup._path(file) or file).rpartition("/")[0]
+    directory = (cgroup.file_path(file) or file).rpartition("/")[0]
     if controller == "memory":
         return _memory(directory, errno)
     if controller == "cpuset":

@@ -49,8 +49,10 @@ class Hierarchy:
 
     @property
     def name(self) -> str:
-        """Where it lies below /sys/fs/cgroup."""
-        return self.mountpoint.removeprefix(HOME).strip("/")
+        """Where it lies below /sys/fs/cgroup, or would if it were mounted there."""
+        if _at_home(self):
+            return self.mountpoint.removeprefix(HOME).strip("/")
+        return self.options.removeprefix("name=")
 
     def at(self, path: str) -> "Hierarchy":
         """The same hierarchy, for the container whose cgroup is `path` (absolute, clean)."""
@@ -145,7 +147,10 @@ def _own_paths(text: str) -> dict[str, str]:
 
 
 def _within(root: str, own: str) -> str:
-    """Our own cgroup's path as seen below a mount that shows `root` as its top."""
+    """Our own cgroup's path as seen below a mount that shows `root` as its top; "/" if it
+    lies elsewhere (so does a path with ``..``, which leads out of our cgroup namespace)."""
+    if "/.." in own:
+        return "/"
     if root == "/":
         return own
     return own[len(root) :] or "/" if f"{own}/".startswith(f"{root}/") else "/"
@@ -166,22 +171,18 @@ def _unescape(field: str) -> str:
 def open_cgroup(layout: Layout, cgroups_path: str, id: str, *, rootless: bool) -> "Cgroup":
     """Decide where the container's cgroups will be; nothing is made yet.
 
-    An absolute `cgroups_path` starts at the top of each mounted hierarchy, and
-    so does a relative one ("" is the container's id); but without root's power
-    nothing can be made there, so relative paths then start beside kaa's own
-    cgroup (v2, where a cgroup with processes cannot have limited children) or
-    below it (v1). ``..`` never leads out. `rootless` also means that missing
-    permission is no error as long as no limit is asked for.
+    An absolute `cgroups_path` starts at the top of each mounted hierarchy. A relative
+    one ("" is the container's id) stays within the limits that the caller lives
+    under, as with runc: it starts at kaa's own cgroup (v1), or beside it (v2, where
+    a cgroup with processes cannot have limited children). ``..`` never leads out.
+    `rootless` means that missing permission is no error while no limit is asked for.
     """
     wanted = _clean(cgroups_path or id)
-    relative = rootless and not cgroups_path.startswith("/")
 
     def place(hierarchy: Hierarchy) -> Hierarchy:
-        if not relative:
+        if cgroups_path.startswith("/"):
             return hierarchy.at(wanted)
-        start = hierarchy.own
-        if not hierarchy.controllers:
-            start = start.rpartition("/")[0]
+        start = hierarchy.own if hierarchy.controllers else hierarchy.own.rpartition("/")[0]
         return hierarchy.at(start.rstrip("/") + wanted)
 
     hierarchies = [place(h) for h in layout.hierarchies]

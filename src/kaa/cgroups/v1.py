@@ -160,7 +160,8 @@ class Cgroup(base.Cgroup):
     def _dispensable(self, hierarchy: "Hierarchy") -> bool:
         return self.rootless or not hierarchy.controllers
 
-    def _path(self, file: str) -> str:
+    def file_path(self, file: str) -> str:
+        """See `base.Cgroup.file_path`."""
         controller, _, rest = file.partition(".")
         hierarchy = self._find(controller)
         if hierarchy is None:
@@ -225,7 +226,7 @@ class Cgroup(base.Cgroup):
             return
         for file, line, pointer in lines:
             try:
-                files.write(self._path(file), line)
+                files.write(self.file_path(file), line)
             except OSError as error:
                 # a parent that allows less does not matter for what nobody asked for
                 if error.errno != EPERM or (pointer and not self.rootless):

@@ -36,10 +36,11 @@ _THAW_S = 2.0
 _DELEGATED = "cgroup.procs\ncgroup.threads\ncgroup.subtree_control"
 
 
-def settings(resources: "Json", *, quota_now: str = "max") -> "list[Setting]":
+def settings(resources: "Json", *, quota_now: str = "max", limit_now: int = 0) -> "list[Setting]":
     """What linux.resources means on v2, but for the devices. Pure.
 
-    `quota_now` is the first word of cpu.max in force, kept if only a period is given.
+    `quota_now` is the first word of cpu.max in force, kept if only a period is given;
+    `limit_now` is memory.max in force (0: none), which a new memory+swap includes.
     The memory limit comes last but for `unified`, which overrides everything.
     """
     cpu = resources.get("cpu") or {}
@@ -50,7 +51,7 @@ def settings(resources: "Json", *, quota_now: str = "max") -> "list[Setting]":
         *_io_settings(resources),
         *hugetlb_settings(resources, "max"),
         *rdma_settings(resources),
-        *_memory_settings(resources.get("memory") or {}),
+        *_memory_settings(resources.get("memory") or {}, limit_now),
         *_unified_settings(resources.get("unified") or {}),
     ]
 
@@ -69,7 +70,7 @@ def _cpu_settings(cpu: "Json", quota_now: str) -> "list[Setting]":
     return table
 
 
-def _memory_settings(memory: "Json") -> "list[Setting]":
+def _memory_settings(memory: "Json", limit_now: int) -> "list[Setting]":
     pointer = f"{RESOURCES}/memory/"
     limit, swap = memory.get("limit") or 0, memory.get("swap") or 0
     if memory.get("swappiness") is not None:
@@ -79,7 +80,7 @@ def _memory_settings(memory: "Json") -> "list[Setting]":
     table = []
     if memory.get("reservation"):
         table.append(("memory.low", maximum(memory["reservation"]), pointer + "reservation"))
-    swap_value = swap_max(limit, swap)
+    swap_value = swap_max(limit or limit_now, swap)
     if swap_value is not None:
         table.append(("memory.swap.max", swap_value, pointer + "swap"))
     if limit:
@@ -137,7 +138,8 @@ class Cgroup(base.Cgroup):
         """The cgroup's directory; "" if we were not allowed to have one."""
         return self.hierarchies[0].dir if self.hierarchies else ""
 
-    def _path(self, file: str) -> str:
+    def file_path(self, file: str) -> str:
+        """See `base.Cgroup.file_path`."""
         return f"{self._dir}/{file}" if self._dir else ""
 
     def _main(self) -> "Hierarchy | None":
@@ -235,8 +237,14 @@ class Cgroup(base.Cgroup):
 
     def settings(self, resources: "Json", *, update: bool) -> "list[Setting]":
         """See the function `settings`."""
-        quota_now = files.read_or(self._path("cpu.max"), "max").split()[0] if update else "max"
-        return settings(resources, quota_now=quota_now)
+        if not update:
+            return settings(resources)
+        limit = files.read_or(self.file_path("memory.max"))
+        return settings(
+            resources,
+            quota_now=files.read_or(self.file_path("cpu.max"), "max").split()[0],
+            limit_now=int(limit) if limit.isdigit() else 0,
+        )
 
     def apply(self, resources: "Json", *, update: bool = False) -> None:
         """The device rules are not part of it: see `device_ops`."""
@@ -247,12 +255,12 @@ class Cgroup(base.Cgroup):
 
     def _check_usage(self, limit: int) -> None:
         """The kernel takes a limit below the usage, and kills until it holds."""
-        usage = int(files.read_or(self._path("memory.current"), "0"))
+        usage = int(files.read_or(self.file_path("memory.current"), "0"))
         if 0 < limit < usage:
             raise CgroupError(
                 f"rejecting memory limit {limit}: {usage} bytes are in use",
                 pointer=f"{RESOURCES}/memory/limit",
-                path=self._path("memory.max"),
+                path=self.file_path("memory.max"),
             )
 
     def device_ops(self, program: "Program", resources: "Json") -> None:
@@ -298,7 +306,7 @@ class Cgroup(base.Cgroup):
         self._settle(False, 0)
         raise CgroupError(
             f"pause the container: it did not freeze within {timeout_s:g} s",
-            path=self._path("cgroup.freeze"),
+            path=self.file_path("cgroup.freeze"),
         )
 
     def thaw(self) -> None:
@@ -306,7 +314,7 @@ class Cgroup(base.Cgroup):
         if not self._settle(False, _THAW_S):
             raise CgroupError(
                 "resume the container: a cgroup above it is frozen",
-                path=self._path("cgroup.events"),
+                path=self.file_path("cgroup.events"),
             )
 
     def _settle(self, frozen: bool, timeout_s: float) -> bool:
@@ -314,13 +322,13 @@ class Cgroup(base.Cgroup):
         if not self._dir:
             raise CgroupError(f"{doing} the container: {self.denied.get('', 'it has no cgroup')}")
         deadline = monotonic() + timeout_s
-        events = self._path("cgroup.events")
+        events = self.file_path("cgroup.events")
         try:
             fd = posix.open(events, posix.O_RDONLY | posix.O_CLOEXEC)
             try:
                 waiting = poll()
                 waiting.register(fd, POLLPRI)
-                files.write(self._path("cgroup.freeze"), str(int(frozen)))
+                files.write(self.file_path("cgroup.freeze"), str(int(frozen)))
                 # reading re-arms the notification: a change after this pread wakes the poll
                 while f"frozen {int(frozen)}" not in posix.pread(fd, 4096, 0).decode():
                     left = deadline - monotonic()
@@ -335,11 +343,11 @@ class Cgroup(base.Cgroup):
 
     def frozen(self) -> bool:
         """cgroup.events says frozen; False if there is no such cgroup (any more)."""
-        return "frozen 1" in files.read_or(self._path("cgroup.events"))
+        return "frozen 1" in files.read_or(self.file_path("cgroup.events"))
 
     def _kill_at_once(self) -> bool:
         """cgroup.kill: also reaches frozen processes, and those being forked."""
-        path = self._path("cgroup.kill")
+        path = self.file_path("cgroup.kill")
         if not path:
             return False
         try:
@@ -353,7 +361,7 @@ class Cgroup(base.Cgroup):
 
     def oom_kills(self) -> int:
         """memory.events, which counts those below too."""
-        return files.numbers(files.read_or(self._path("memory.events"))).get("oom_kill", 0)
+        return files.numbers(files.read_or(self.file_path("memory.events"))).get("oom_kill", 0)
 
     def stats(self) -> "Json":
         """See `kaa.cgroups.stats`."""

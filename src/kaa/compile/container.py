@@ -9,6 +9,7 @@ from posix import O_CLOEXEC, O_PATH
 
 from kaa.compile import (
     devices,
+    id_maps,
     masks,
     mounts,
     namespaces,
@@ -31,26 +32,31 @@ _AF_UNIX, _SOCK_STREAM_CLOEXEC = 1, 1 | O_CLOEXEC
 
 
 class Stage:
-    """What the stage's programs share: the descriptors of the namespaces to join."""
+    """What the programs share: the descriptors of the namespaces to join (`early` are the
+    results of the first attempts), and by index of a mount those with its id mapping."""
 
-    __slots__ = ("early", "opened")
+    __slots__ = ("early", "mapped", "opened")
 
-    def __init__(self, opened: dict[str, Slot], early: dict[str, Slot]) -> None:
+    def __init__(
+        self, opened: dict[str, Slot], early: dict[str, Slot], mapped: dict[int, Slot]
+    ) -> None:
         self.opened = opened
         self.early = early
+        self.mapped = mapped
 
 
 def stage(p: Program, inputs: Inputs) -> Stage:
     """The first program: host-side work, up to and including entering the user namespace."""
     process.privileged(p, inputs.config["process"], inputs)
     opened = namespaces.open_joined(p, inputs)
+    mapped = id_maps.open_user_namespaces(p, inputs) if inputs.user_namespaces else {}
     if inputs.staged:
-        staging.stage(p, inputs)
+        staging.stage(p, inputs, mapped.get)
     early: dict[str, Slot] = {}
     if inputs.in_user_namespace:
         early = namespaces.join_early(p, inputs, opened)
         namespaces.enter_user(p, inputs, opened)
-    return Stage(opened, early)
+    return Stage(opened, early, mapped)
 
 
 def stage_rest(p: Program, inputs: Inputs, state: Stage) -> None:
@@ -87,6 +93,7 @@ def init(
     inputs: Inputs,
     caps: process.Capabilities,
     *,
+    stage: Stage,
     listener: Slot | None,
     uid: int,
     filter: "Filter | None",
@@ -109,7 +116,7 @@ def init(
         process.sysctls(p, inputs, procfs)
     descriptors = process.self_descriptors(p)
     root = rootfs.enter(p, inputs)
-    mounts.mount_all(p, inputs, root)
+    mounts.mount_all(p, inputs, root, stage.mapped.get)
     devices.make_devices(p, inputs, root)
     peer = terminal.open_console(p, proc, root.fd, descriptors) if inputs.terminal else None
     p.close(descriptors)

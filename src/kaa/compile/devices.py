@@ -32,7 +32,7 @@ from kaa.compile.mount_api import (
     facts,
     open_path,
 )
-from kaa.compile.mounts import is_bound
+from kaa.compile.mounts import is_bound, is_fresh
 from kaa.compile.root import Root
 from kaa.errors import ConfigError
 from kaa.program.program import Program, Ref, Slot
@@ -40,6 +40,7 @@ from kaa.program.program import Program, Ref, Slot
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kaa.compile.inputs import Inputs, Json
+    from kaa.program.program import Label
 
 _TYPES = {"c": S_IFCHR, "u": S_IFCHR, "b": S_IFBLK, "p": S_IFIFO}
 _DEFAULTS = {
@@ -129,14 +130,16 @@ def make_devices(p: Program, inputs: "Inputs", root: Root) -> None:
     for device in devices(inputs):
         by_directory.setdefault(device.path.rpartition("/")[0] or "/", []).append(device)
     maker = _Maker(p, may_make=not inputs.in_user_namespace)
+    fresh = is_fresh(inputs, "/dev")
     umask = p.umask(0, keep=True)
     for path, members in by_directory.items():
         p.at("/linux/devices", f"open {path} for devices")
         directory = p.resolve(root.fd, path, DIRECTORY, 0o755)
-        maker.make_defaults([d for d in members if d.is_default], directory)
+        if path == "/dev" and fresh:
+            maker.make_defaults([d for d in members if d.is_default], directory)
+            members = [d for d in members if not d.is_default]
         for device in members:
-            if not device.is_default:
-                maker.make(device, directory)
+            maker.make(device, directory)
         if path == "/dev":
             _links(p, inputs, directory)
         p.close(directory)
@@ -162,7 +165,7 @@ class _Maker:
         self.buffer: Ref | None = None
 
     def make_defaults(self, members: list[Device], directory: Slot) -> None:
-        """The default devices. If one cannot be made, or something is there, all are bound."""
+        """The default devices in an empty directory. If one cannot be made, all are bound."""
         p = self.p
         bind, done = p.label(), p.label()
         if self.may_make:
@@ -178,13 +181,13 @@ class _Maker:
         p.place(done)
 
     def make(self, device: Device, directory: Slot) -> None:
-        """A device of the config. One that is there already is left as it is."""
+        """A device, unless it is there already; what is not it is covered by the host's."""
         p = self.p
         p.at(device.pointer, f"make the device {device.path}")
         if not self.may_make and device.type != S_IFIFO:
             self._bind(device, directory)
             return
-        instead, missing, done = p.label(), p.label(), p.label()
+        instead, other, missing, done = p.label(), p.label(), p.label(), p.label()
         p.mknodat(directory, device.name, device.mode, device.number, goto=(instead, EEXIST, EPERM))
         if device.uid or device.gid:
             node = open_path(p, directory, device.name, O_NOFOLLOW)
@@ -194,9 +197,11 @@ class _Maker:
         p.jump(done)
         p.place(instead)
         node = open_path(p, directory, device.name, O_NOFOLLOW, goto=(missing, ENOENT))
-        self._verify(device, node)
-        p.close(node)
+        self._verify(device, node, other)
+        p.call("close", node)
         p.jump(done)
+        p.place(other)
+        p.close(node)
         p.place(missing)
         self._bind(device, directory)
         p.place(done)
@@ -217,15 +222,16 @@ class _Maker:
         p.move_mount(source, "", directory, device.name, MOVE_FROM_FD)
         p.close(source)
 
-    def _verify(self, device: Device, node: Slot) -> None:
-        """Type and number are those of the device, or the program stops with EEXIST."""
+    def _verify(self, device: Device, node: Slot, otherwise: "Label | None" = None) -> None:
+        """Type and number are those of the device; else go on at the label, or stop."""
         p = self.p
+        goto = (otherwise, EEXIST) if otherwise else None
         if self.buffer is None:
             self.buffer = p.buffer(STATX_SIZE)
         major, minor = device.rdev
         facts(p, node, self.buffer)
-        p.check(self.buffer + STX_MODE, 2, S_IFMT, device.type, EEXIST)
-        p.check(self.buffer + STX_RDEV, 8, -1, major | minor << 32, EEXIST)
+        p.check(self.buffer + STX_MODE, 2, S_IFMT, device.type, EEXIST, goto=goto)
+        p.check(self.buffer + STX_RDEV, 8, -1, major | minor << 32, EEXIST, goto=goto)
 
 
 def bind_console(p: Program, root: Slot, pty_peer: Slot) -> None:

@@ -54,7 +54,10 @@ class Inputs:
     that are inherited are absent. `staged` says that the stage puts the
     sources of bind mounts (and the rootfs) on a staging tmpfs, because a user
     namespace follows and root is there to do it. `source_kinds` maps the index
-    of a bind mount to "dir", "file" or "" (missing).
+    of a bind mount to "dir", "file" or "" (missing). `user_namespaces` maps the
+    index of an id-mapped mount to the host path of a user namespace with its
+    mapping. `privileged` says that kaa has the power of the machine's root,
+    and not only that of a user or of a user namespace's root.
     """
 
     __slots__ = (
@@ -77,6 +80,7 @@ class Inputs:
         "staged",
         "staging",
         "terminal",
+        "user_namespaces",
     )
 
     def __init__(
@@ -101,6 +105,7 @@ class Inputs:
         last_cap: int = 40,
         limits: dict[str, tuple[int, int]] | None = None,
         listen_fds: int = 0,
+        user_namespaces: dict[int, str] | None = None,
     ) -> None:
         self.config = config
         self.id = id
@@ -121,6 +126,7 @@ class Inputs:
         self.last_cap = last_cap
         self.limits = limits or {}
         self.listen_fds = listen_fds
+        self.user_namespaces = user_namespaces or {}
 
     @property
     def linux(self) -> "Json":

@@ -75,13 +75,15 @@ def _bind(
 ) -> None:
     options = entry.options
     mount = _source(p, inputs, targets.root, entry)
-    if options.idmap and not inputs.staged:
+    staged = inputs.staged and not entry.below_root
+    if options.idmap and not staged:
         id_map(p, entry, mount, userns_of)
     if entry.destination == "/proc":
         p.at(entry.pointer, f"verify that {entry.source} is a procfs, as /proc has to be")
         p.fstatfs(mount, targets.buffer)
         p.check(targets.buffer, 8, -1, PROC_SUPER_MAGIC, EPERM)
-    _set_attributes(p, entry, mount)
+    if not staged:
+        set_attributes(p, entry, mount)
     is_file = inputs.source_kinds.get(entry.index) == "file"
     target = targets.open(entry, FILE if is_file else DIRECTORY, 0o644 if is_file else 0o755)
     p.at(entry.pointer, f"bind {entry.source} on {entry.destination}")
@@ -122,7 +124,8 @@ def id_map(p: Program, entry: Entry, mount: Slot, userns_of: "UserNamespaceOf | 
     map_ids(p, mount, user_namespace, recursive=entry.options.idmap == "ridmap")
 
 
-def _set_attributes(p: Program, entry: Entry, mount: Slot) -> None:
+def set_attributes(p: Program, entry: Entry, mount: Slot) -> None:
+    """What the options say about the mount itself, and, recursively, about all below it."""
     options = entry.options
     for set, clear, recursive in (
         (options.set, options.clear, False),
@@ -146,7 +149,7 @@ def _remount(p: Program, targets: Targets, entry: Entry) -> None:
     mount = targets.open(entry, EXISTING, 0)
     if not options.bind:
         remount_superblock(p, entry, mount)
-    _set_attributes(p, entry, mount)
+    set_attributes(p, entry, mount)
     targets.propagate(entry, mount)
     p.close(mount)
 
@@ -158,3 +161,12 @@ def is_bound(inputs: "Inputs", path: str) -> bool:
         for mount in inputs.config.get("mounts") or []
         if {"bind", "rbind"} & set(mount.get("options") or ())
     )
+
+
+def is_fresh(inputs: "Inputs", path: str) -> bool:
+    """The last thing mounted on the (clean) path is a tmpfs with nothing of the image in it."""
+    fresh = False
+    for mount in inputs.config.get("mounts") or []:
+        if normpath(mount["destination"]) == path and "remount" not in (mount.get("options") or ()):
+            fresh = mount.get("type") == "tmpfs" and "tmpcopyup" not in (mount.get("options") or ())
+    return fresh

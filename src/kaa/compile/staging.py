@@ -26,7 +26,7 @@ from kaa.compile.mount_api import (
     clone,
     new_mount,
 )
-from kaa.compile.mounts import id_map
+from kaa.compile.mounts import id_map, set_attributes
 from kaa.program.program import Program, Slot
 
 TYPE_CHECKING = False
@@ -43,6 +43,8 @@ def stage(p: Program, inputs: "Inputs", userns_of: "UserNamespaceOf | None" = No
 
     Leaves the working directory there: the rootfs is at "rootfs", the source
     of `mounts[N]` at "N". It must stay so until `mounts.mount_all` is through.
+    Binds get their attributes here, so that those are locked too: a bind that
+    the config makes read-only stays that even for the container's root.
     """
     p.at("/linux/namespaces", "make a mount namespace to gather the trees in")
     p.unshare(_CLONE_NEWNS)
@@ -63,6 +65,7 @@ def stage(p: Program, inputs: "Inputs", userns_of: "UserNamespaceOf | None" = No
         tree = clone(p, AT_FDCWD, entry.source, recursive=options.recursive)
         if options.idmap:
             id_map(p, entry, tree, userns_of)
+        set_attributes(p, entry, tree)
         name = str(entry.index)
         if inputs.source_kinds.get(entry.index) == "file":
             p.mknodat(top, name, S_IFREG | 0o644, 0)

@@ -177,7 +177,13 @@ class Launch:
             self.runtime.caller, self._progress, preserve_fds=self.inputs.preserve_fds
         )
         try:
-            self._run_stage(gate)
+            if idmap.has_mapped_mounts(self.config):
+                from kaa.container.id_mapped import Holders
+
+                with Holders(self.runtime.caller, self.inputs):
+                    self._run_stage(gate)
+            else:
+                self._run_stage(gate)
             self._enter_cgroup()
             self._run_host_hooks()
             self._run_init()
@@ -195,7 +201,7 @@ class Launch:
         self._listener = (
             compiler.start_socket(program, self.path, inputs.bundle) if gate else None
         )
-        stage = compiler.stage(program, inputs)
+        stage = self._stage = compiler.stage(program, inputs)
         if inputs.in_user_namespace:
             init.run(program)
             if not inputs.namespaces["user"]:
@@ -239,6 +245,7 @@ class Launch:
             program,
             inputs,
             self.caps,
+            stage=self._stage,
             listener=self._listener,
             uid=idmap.seen_as(init.pid, self.runtime.caller.euid),
             filter=self.filter,

@@ -3,6 +3,7 @@
 from kaa.container import record as records
 from kaa.container.cleanup import clean_up, run_poststop
 from kaa.container.kill import kill_everything
+from kaa.container.proc import reap
 from kaa.container.state import cgroup_of, status, wait_dead
 from kaa.errors import ContainerNotFound, KaaError, NotRunning
 
@@ -42,6 +43,7 @@ def destroy(runtime: "Runtime", record: "Json") -> None:
     kill_everything(record)
     if not wait_dead(record, _DEATH_TIMEOUT_S):
         raise KaaError("container init still running")
+    reap(record["pid"], record["start_time"])
     try:
         config = records.load_config(runtime.root, record["id"])
     except (ContainerNotFound, KaaError, ValueError):

@@ -2,6 +2,7 @@
 
 from kaa.caller import normpath
 from kaa.compile import container as compiler
+from kaa.compile.id_maps import mappings
 from kaa.compile.process import Capabilities
 from kaa.container import facts
 from kaa.program.describe import explain as text_of
@@ -20,6 +21,7 @@ def explain(runtime: "Runtime", bundle: str, id: str = "example") -> str:
     inputs = facts.gather(
         runtime.caller, config, id=id, bundle=bundle, staging=f"{runtime.root}/{id}/staging"
     )
+    inputs.user_namespaces = dict.fromkeys(mappings(inputs), "/proc/HOLDER/ns/user")
     caps = Capabilities(config["process"].get("capabilities"), inputs.last_cap)
     first = Program()
     listener = compiler.start_socket(first, f"{runtime.root}/{id}", bundle)
@@ -39,6 +41,7 @@ def explain(runtime: "Runtime", bundle: str, id: str = "example") -> str:
         init,
         inputs,
         caps,
+        stage=stage,
         listener=listener,
         uid=runtime.caller.euid,
         filter=None,

@@ -16,23 +16,24 @@ if TYPE_CHECKING:
     from kaa.compile.inputs import Json
 
 
-def write_maps(caller: "Caller", pid: int, linux: "Json") -> None:
-    """Write both maps of the process `pid` from `linux.uidMappings` and `linux.gidMappings`."""
+def write_maps(caller: "Caller", pid: int, linux: "Json", pointer: str = "/linux") -> None:
+    """Write both maps of the process `pid` from `uidMappings` and `gidMappings` of the object
+    (`linux`, or a mount) that `pointer` names. Raises ConfigError."""
     uids, gids = linux.get("uidMappings") or [], linux.get("gidMappings") or []
     if caller.euid == 0:
-        _write(pid, "uid_map", _text(uids), "/linux/uidMappings")
-        _write(pid, "gid_map", _text(gids), "/linux/gidMappings")
+        _write(pid, "uid_map", _text(uids), f"{pointer}/uidMappings")
+        _write(pid, "gid_map", _text(gids), f"{pointer}/gidMappings")
         return
     if _is_own(uids, caller.euid):
-        _write(pid, "uid_map", _text(uids), "/linux/uidMappings")
+        _write(pid, "uid_map", _text(uids), f"{pointer}/uidMappings")
     else:
-        _run_helper(caller, "newuidmap", pid, uids, "/linux/uidMappings")
+        _run_helper(caller, "newuidmap", pid, uids, f"{pointer}/uidMappings")
     if _is_own(gids, caller.egid):
         # without privileges only once setgroups is given up: CVE-2014-8989
-        _write(pid, "setgroups", "deny", "/linux/gidMappings")
-        _write(pid, "gid_map", _text(gids), "/linux/gidMappings")
+        _write(pid, "setgroups", "deny", f"{pointer}/gidMappings")
+        _write(pid, "gid_map", _text(gids), f"{pointer}/gidMappings")
     else:
-        _run_helper(caller, "newgidmap", pid, gids, "/linux/gidMappings")
+        _run_helper(caller, "newgidmap", pid, gids, f"{pointer}/gidMappings")
 
 
 def seen_as(pid: int, uid: int) -> int:
@@ -118,6 +119,14 @@ def _which(caller: "Caller", name: str) -> str | None:
         if folder.startswith("/") and posix.access(path, posix.X_OK):
             return path
     return None
+
+
+def has_mapped_mounts(config: "Json") -> bool:
+    """Some mount is to be id-mapped."""
+    return any(
+        mount.get("uidMappings") or not {"idmap", "ridmap"}.isdisjoint(mount.get("options") or ())
+        for mount in config.get("mounts") or []
+    )
 
 
 def check_mapped(config: "Json") -> None:

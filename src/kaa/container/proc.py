@@ -43,6 +43,16 @@ def is_same(pid: int, start_time: int) -> bool:
     return found is not None and found.alive and found.start_time == start_time
 
 
+def reap(pid: int, start_time: int) -> None:
+    """If that process is a zombie of ours (of a library's user), take its status."""
+    found = stat(pid)
+    if found is not None and found.start_time == start_time and not found.alive:
+        try:
+            posix.waitpid(pid, posix.WNOHANG)
+        except ChildProcessError:
+            pass
+
+
 def open_pidfd(pid: int, start_time: int) -> int:
     """A pidfd of exactly that process; ProcessLookupError if it is gone."""
     fd = posix.pidfd_open(pid)

@@ -108,13 +108,19 @@ class Rig:
         self.directory = directory
         self.root = busybox(directory / "rootfs")
         self.cgroup: CgroupView | None = None
-        self.kinds: dict[int, str] = {}
+        self.full_mounts: tuple[str, ...] = ("/proc", "/sys")
+
+    def hand_over(self) -> None:
+        """Give the root to the root of the user namespace."""
+        for path in (self.root, *self.root.rglob("*")):
+            os.chown(path, USERNS_BASE, USERNS_BASE, follow_symlinks=False)
 
     def inputs(
         self,
         mounted: list[dict[str, Any]],
         *,
         userns: bool = False,
+        staged: bool = True,
         namespaces: tuple[str, ...] = ISOLATED,
         read_only: bool = False,
         no_pivot: bool = False,
@@ -139,9 +145,9 @@ class Rig:
             bundle=str(self.directory),
             rootfs=str(self.root),
             namespaces=wanted,
-            staged=userns,
+            staged=userns and staged,
             staging=str(self.directory / "staging"),
-            source_kinds=kinds | self.kinds,
+            source_kinds=kinds,
             cgroup=self.cgroup,
             no_pivot=no_pivot,
         )
@@ -245,7 +251,7 @@ class Run:
             before_leave(p, root)
         if "mount" in inputs.namespaces:
             masks.mask(p, inputs, root)
-        rootfs.leave(p, inputs, root)
+        rootfs.leave(p, inputs, root, self.rig.full_mounts)
         p.at("/process/args", "execute the shell")
         p.execve("/bin/busybox", ["sh", "-c", self.script], ["PATH=/bin"])
         return p

@@ -37,13 +37,13 @@ def test_slash_is_shared() -> None:
 
 @pytest.mark.parametrize("propagation", ["", "rslave", "rprivate", "rshared", "runbindable"])
 @pytest.mark.parametrize("userns", [False, True])
-def test_nothing_reaches_the_host(
-    rig: Rig, volume: Path, propagation: str, userns: bool
-) -> None:
+def test_nothing_reaches_the_host(rig: Rig, volume: Path, propagation: str, userns: bool) -> None:
     before = host_mounts()
     seen: list[set[str]] = []
     mounts = [PROC, DEV, PTS, bind(volume, "/v", "rbind"), tmpfs("/v/sub"), bind("/etc", "/e")]
-    if not userns:
+    if userns:
+        rig.hand_over()
+    else:
         mounts.append(SYS)
     result = rig.run(
         f"{SHOW}; echo ready; read x",
@@ -72,9 +72,7 @@ def test_nothing_reaches_the_host(
         (["shared", "private"], ""),
     ],
 )
-def test_options_in_order(
-    rig: Rig, volume: Path, options: list[str], expected: str
-) -> None:
+def test_options_in_order(rig: Rig, volume: Path, options: list[str], expected: str) -> None:
     found = rig.run(SHOW, [PROC, bind(volume, "/v", "rbind", *options)]).mounts["/v"]
     assert found.optional.startswith(expected) if expected else not found.optional
 

@@ -18,8 +18,7 @@ SHOW = "cat /proc/self/mountinfo"
 @pytest.fixture
 def mapped(rig: Rig) -> Rig:
     """A rig whose root belongs to the container's root."""
-    for path in (rig.root, *rig.root.rglob("*")):
-        os.chown(path, USERNS_BASE, USERNS_BASE, follow_symlinks=False)
+    rig.hand_over()
     return rig
 
 
@@ -40,52 +39,61 @@ def test_a_whole_container(mapped: Rig) -> None:
     assert (mapped.root / "new").stat().st_uid == USERNS_BASE
 
 
-def test_flags_of_host_binds_are_locked(mapped: Rig, tmp: Path) -> None:
-    secret = tmp / "vol/covered"
-    secret.mkdir(parents=True)
-    (secret / "secret").write_text("hidden")
-    (tmp / "vol/file").write_text("host")
-    (tmp / "vol/file").chmod(0o666)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "t", secret], check=True)
+def test_what_the_host_mounts_is_locked(mapped: Rig, tmp: Path) -> None:
+    volume, covered = tmp / "vol", tmp / "vol/covered"
+    covered.mkdir(parents=True)
+    (covered / "secret").write_text("hidden")
+    (volume / "file").write_text("host")
+    (volume / "file").chmod(0o666)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=777,ro,nosuid", "t", covered], check=True)
     try:
         result = mapped.run(
-            "mount -o remount,bind,rw /v && echo cleared-ro;"
-            "mount -o remount,bind,ro,suid /v && echo cleared-nosuid;"
-            "mount -o remount,bind,ro,nosuid,dev /v && echo cleared-nodev;"
-            "mount -o remount,bind,ro,nosuid,nodev,exec /v && echo kept-flags-ok;"
-            "echo x > /v/file && echo wrote;"
-            "umount /v/covered && echo uncovered; umount -l /v/covered && echo uncovered;"
-            "cat /v/covered/secret; echo end",
-            [PROC, bind(tmp / "vol", "/v", "rbind", "ro", "nosuid", "nodev")],
-            userns=True,
-        )
-        subprocess.run(["mount", "-o", "remount,ro,nosuid,nodev", secret], check=True)
-        locked = mapped.run(
             "for o in rw,nosuid,nodev ro,suid,nodev ro,nosuid,dev; do"
-            " mount -o remount,bind,$o /l && echo cleared-$o; done; echo x > /l/f; echo end",
-            [PROC, bind(secret, "/l", "rbind")],
+            "  mount -o remount,bind,$o /v && echo cleared $o; done;"
+            "for o in rw,nosuid ro,suid; do"
+            "  mount -o remount,bind,$o /v/covered && echo cleared $o; done;"
+            "echo x > /v/file && echo wrote; echo x > /v/covered/x && echo wrote;"
+            "umount /v/covered && echo uncovered; umount -l /v/covered && echo uncovered;"
+            "mkdir /tmp/x; mount --bind /v /tmp/x; cat /tmp/x/covered/secret;"
+            "mount -o remount,bind,ro,nosuid,nodev,noexec /v && echo stricter; umount /v; echo end",
+            [PROC, tmpfs("/tmp"), bind(volume, "/v", "rbind", "ro", "nosuid", "nodev")],
             userns=True,
         )
     finally:
-        subprocess.run(["umount", secret], check=True)
-    # what the config itself set inside may be taken back by root of the user namespace,
-    # what the host had set may not
-    assert "uncovered" not in result.out
-    assert "hidden" not in result.out
-    assert "cleared" not in locked.out
-    assert (tmp / "vol/file").read_text() in ("host", "x\n")
+        subprocess.run(["umount", covered], check=True)
+    assert result.lines[-1] == "end"
+    assert "stricter" in result.lines  # so that the refusals above are not for another reason
+    for word in ("cleared", "wrote", "uncovered", "hidden"):
+        assert word not in result.out
+    assert (volume / "file").read_text() == "host"
 
 
 def test_a_locked_flag_cannot_be_cleared_by_the_config(mapped: Rig, tmp: Path) -> None:
     (tmp / "vol").mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "t", tmp / "vol"], check=True)
+    mounts = [PROC, bind(tmp / "vol", "/v", "rbind", "rw")]
     try:
         with pytest.raises(SyscallError, match="clear ro") as caught:
-            mapped.run("true", [PROC, bind(tmp / "vol", "/v", "rbind", "rw")], userns=True)
+            mapped.run("true", mounts, userns=True, staged=False)
+        # the stage is the host's root, which may
+        assert "rw" in mapped.run(SHOW, mounts, userns=True).mounts["/v"].options
     finally:
         subprocess.run(["umount", tmp / "vol"], check=True)
     assert caught.value.pointer == "/mounts/1/options"
     assert "locked" in str(caught.value)
+
+
+def test_without_a_stage_binds_must_be_recursive(mapped: Rig, tmp: Path) -> None:
+    (tmp / "vol/sub").mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "t", tmp / "vol/sub"], check=True)
+    try:
+        with pytest.raises(SyscallError, match="use rbind") as caught:
+            mapped.run("true", [bind(tmp / "vol", "/v", "bind")], userns=True, staged=False)
+        mounts = [PROC, bind(tmp / "vol", "/v", "rbind")]
+        assert "/v/sub" in mapped.run(SHOW, mounts, userns=True, staged=False).mounts
+    finally:
+        subprocess.run(["umount", tmp / "vol/sub"], check=True)
+    assert caught.value.pointer == "/mounts/0/source"
 
 
 def test_sources_below_forbidden_directories(mapped: Rig, tmp: Path) -> None:

@@ -209,6 +209,11 @@ def test_only_a_period_keeps_the_quota_in_force() -> None:
     assert _files(v2.settings(resources, quota_now="5000")) == [("cpu.max", "5000 20000")]
 
 
+def test_only_swap_includes_the_memory_limit_in_force() -> None:
+    resources = {"memory": {"swap": 500}}
+    assert _files(v2.settings(resources, limit_now=200)) == [("memory.swap.max", "300")]
+
+
 def test_no_limit_on_memory_is_none_on_swap() -> None:
     assert _files(v1.settings({"memory": {"limit": -2}})) == [
         ("memory.limit_in_bytes", "-1"),

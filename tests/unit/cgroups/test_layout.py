@@ -45,7 +45,7 @@ def test_hybrid() -> None:
 
 
 def test_hybrid_view_has_the_links_of_joint_controllers() -> None:
-    view = open_cgroup(parse(HYBRID_MOUNTS, HYBRID_OWN), "", "box", rootless=False).view()
+    view = open_cgroup(parse(HYBRID_MOUNTS, HYBRID_OWN), "/box", "box", rootless=False).view()
     assert view.version == 1
     assert view.links == {"cpu": "cpu,cpuacct", "cpuacct": "cpu,cpuacct"}
     assert (
@@ -54,6 +54,7 @@ def test_hybrid_view_has_the_links_of_joint_controllers() -> None:
         "cpu,cpuacct",
         "/sys/fs/cgroup/cpu,cpuacct",
     ) in view.hierarchies
+    assert ("net_cls", "/run/net cls/box", "net_cls", "/run/net cls") in view.hierarchies
     assert all(name != "unified" for name, *_ in view.hierarchies)
 
 
@@ -97,20 +98,43 @@ def test_a_mount_of_a_part_of_the_hierarchy() -> None:
 @pytest.mark.parametrize(
     ("cgroups_path", "directory"),
     [
-        ("", "/box"),
         ("/a/b", "/a/b"),
-        ("a/b", "/a/b"),
         ("/../../etc", "/etc"),
-        ("../../etc", "/etc"),
         ("/a/../../../b/./c//d/", "/b/c/d"),
-        ("system.slice:runc:box", "/system.slice:runc:box"),
     ],
 )
-def test_the_path_never_leads_out(cgroups_path: str, directory: str) -> None:
+def test_an_absolute_path_starts_at_the_top(cgroups_path: str, directory: str) -> None:
     for layout in (parse(HYBRID_MOUNTS, HYBRID_OWN), parse(V2_MOUNTS, V2_OWN)):
         cgroup = open_cgroup(layout, cgroups_path, "box", rootless=False)
         for hierarchy in cgroup.hierarchies:
             assert hierarchy.dir == hierarchy.mountpoint + directory
+
+
+@pytest.mark.parametrize(
+    ("cgroups_path", "below"),
+    [
+        ("", "box"),
+        ("a/b", "a/b"),
+        ("../../etc", "etc"),
+        ("system.slice:runc:box", "system.slice:runc:box"),
+    ],
+)
+@pytest.mark.parametrize("rootless", [False, True])
+def test_a_relative_path_starts_at_the_callers_cgroup(
+    cgroups_path: str, below: str, rootless: bool
+) -> None:
+    v2 = open_cgroup(parse(V2_MOUNTS, V2_OWN), cgroups_path, "box", rootless=rootless)
+    assert v2.paths() == {"": f"/sys/fs/cgroup/user.slice/user-1000.slice/{below}"}
+    v1 = open_cgroup(parse(HYBRID_MOUNTS, HYBRID_OWN), cgroups_path, "box", rootless=rootless)
+    assert v1.paths()["memory"] == f"/sys/fs/cgroup/memory/user/me/{below}"
+    assert v1.paths()["cpuset"] == f"/sys/fs/cgroup/cpuset/{below}"
+    assert v1.paths()[""] == f"/sys/fs/cgroup/unified/user.slice/{below}"
+
+
+def test_a_caller_at_the_top_or_outside_of_what_is_mounted() -> None:
+    for own in ("0::/\n", "0::/../elsewhere/x\n", "0::/one\n"):
+        cgroup = open_cgroup(parse(V2_MOUNTS, own), "", "box", rootless=False)
+        assert cgroup.paths() == {"": "/sys/fs/cgroup/box"}
 
 
 @pytest.mark.parametrize("path", ["/", "..", "/a/..", "a\0b", "a\nb", "\ud800", "a/" * 2000])
@@ -118,17 +142,6 @@ def test_paths_that_cannot_be(path: str) -> None:
     with pytest.raises(CgroupError) as caught:
         open_cgroup(parse(V2_MOUNTS, V2_OWN), path, "box", rootless=False)
     assert caught.value.pointer == "/linux/cgroupsPath"
-
-
-def test_rootless_starts_where_it_may() -> None:
-    v2 = open_cgroup(parse(V2_MOUNTS, V2_OWN), "", "box", rootless=True)
-    assert v2.paths() == {"": "/sys/fs/cgroup/user.slice/user-1000.slice/box"}
-    absolute = open_cgroup(parse(V2_MOUNTS, V2_OWN), "/a", "box", rootless=True)
-    assert absolute.paths() == {"": "/sys/fs/cgroup/a"}
-    v1 = open_cgroup(parse(HYBRID_MOUNTS, HYBRID_OWN), "pod/box", "box", rootless=True)
-    assert v1.paths()["memory"] == "/sys/fs/cgroup/memory/user/me/pod/box"
-    assert v1.paths()["cpuset"] == "/sys/fs/cgroup/cpuset/pod/box"
-    assert v1.paths()[""] == "/sys/fs/cgroup/unified/user.slice/pod/box"
 
 
 def test_a_record_says_it_all() -> None:
