@@ -141,7 +141,7 @@ def test_a_false_null_device(container: Container, tmp: Path, null: str) -> None
     container.linux["maskedPaths"] = ["/masked", "/proc/kcore", "/proc/keys"]
     container.linux["readonlyPaths"] = ["/proc/sys"]
     container.script(
-        "cat /masked; echo owned > /proc/sys/kernel/core_pattern; "
+        "head -c 64 /masked; echo owned > /proc/sys/kernel/core_pattern; "
         "echo owned > /masked; head -c 16 /proc/keys"
     )
     result = container.run()

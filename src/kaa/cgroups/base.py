@@ -238,6 +238,14 @@ class Cgroup:
             if not self._is_late(hierarchy):
                 self._enter(hierarchy, pid)
 
+    def enter_ops(self, program: "Program") -> bool:
+        """Append ops by which the process that runs them enters, instead of `attach`.
+
+        False if that cannot be done so, and nothing was appended. On v1 a move takes
+        long (it waits for all processors): kaa-init can wait while we go on.
+        """
+        return False
+
     def attach_last(self, pid: int) -> None:
         """Put it in where `attach` did not: what it did until now is charged to nobody here."""
         for controller in self.late:

@@ -5,6 +5,7 @@ kill everyone at once.
 """
 
 from errno import EPERM
+from posix import O_CLOEXEC, O_WRONLY
 from time import monotonic, sleep
 
 from kaa.cgroups import base, files
@@ -21,12 +22,16 @@ from kaa.cgroups.conversions import (
     throttles,
 )
 from kaa.errors import CgroupError
+from kaa.program.op import ANY
+
+_AT_FDCWD = -100
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kaa.cgroups.conversions import Json, Setting
     from kaa.cgroups.layout import Hierarchy
     from kaa.compile.inputs import CgroupView
+    from kaa.program.program import Program
 
 _LEAST_SHARES, _MOST_SHARES = 2, 262144
 
@@ -174,6 +179,22 @@ class Cgroup(base.Cgroup):
             if hierarchy:
                 return hierarchy
         return self.hierarchies[0] if self.hierarchies else None
+
+    def enter_ops(self, program: "Program") -> bool:
+        """See `base.Cgroup.enter_ops`. Without root some hierarchies may refuse: not then."""
+        if self.rootless:
+            return False
+        for hierarchy in self.hierarchies:
+            if self._is_late(hierarchy):
+                continue
+            program.at("/linux/cgroupsPath", f"enter the cgroup {hierarchy.dir}")
+            procs = f"{hierarchy.dir}/cgroup.procs"
+            # the v2 hierarchy of a hybrid machine may do without us
+            allowed: tuple[int, ...] = ANY if self._dispensable(hierarchy) else ()
+            fd = program.openat(_AT_FDCWD, procs, O_WRONLY | O_CLOEXEC, 0)
+            program.write(fd, b"0", 1, ok=allowed)
+            program.close(fd)
+        return True
 
     # -- making --------------------------------------------------------------
 

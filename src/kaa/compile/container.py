@@ -1,25 +1,23 @@
-"""A whole container as programs: the stage's, and the one its init runs.
+"""The program that a container's init runs, from its namespaces to its execve.
 
 The order of the steps is the design's; docs/architecture.md says why each
-stands where it does.
+stands where it does. What the stage does before it is in `kaa.compile.stage`.
 """
 
-from _struct import pack
 from posix import O_CLOEXEC, O_PATH
 
 from kaa.compile import (
     devices,
-    id_maps,
     masks,
     mounts,
     namespaces,
     process,
     rootfs,
-    staging,
     terminal,
 )
 from kaa.compile.hooks import run_hooks
 from kaa.compile.inputs import Inputs
+from kaa.compile.stage import Stage
 from kaa.program.program import ANY, Program, Slot
 from kaa.program.wire import EXECUTING
 
@@ -28,64 +26,6 @@ if TYPE_CHECKING:
     from kaa.compile.seccomp import Filter
 
 _AT_FDCWD = -100
-_AF_UNIX, _SOCK_STREAM_CLOEXEC = 1, 1 | O_CLOEXEC
-
-
-class Stage:
-    """What the programs share: the descriptors of the namespaces to join (`early` are the
-    results of the first attempts), and by index of a mount those with its id mapping."""
-
-    __slots__ = ("early", "mapped", "opened")
-
-    def __init__(
-        self, opened: dict[str, Slot], early: dict[str, Slot], mapped: dict[int, Slot]
-    ) -> None:
-        self.opened = opened
-        self.early = early
-        self.mapped = mapped
-
-
-def stage(p: Program, inputs: Inputs) -> Stage:
-    """The first program: host-side work, up to and including entering the user namespace."""
-    process.privileged(p, inputs.config["process"], inputs)
-    opened = namespaces.open_joined(p, inputs)
-    mapped = id_maps.open_user_namespaces(p, inputs) if inputs.user_namespaces else {}
-    if inputs.staged:
-        staging.stage(p, inputs, mapped.get)
-    early: dict[str, Slot] = {}
-    if inputs.in_user_namespace:
-        early = namespaces.join_early(p, inputs, opened)
-        namespaces.enter_user(p, inputs, opened)
-    return Stage(opened, early, mapped)
-
-
-def stage_rest(p: Program, inputs: Inputs, state: Stage) -> None:
-    """The rest of the stage's work, once the maps are written; the fork comes after it."""
-    if inputs.in_user_namespace:
-        namespaces.become_root(p, inputs)
-        namespaces.join_rest(p, inputs, state.opened, state.early)
-    else:
-        namespaces.join(p, inputs, state.opened)
-    for fd in state.opened.values():
-        p.close(fd)
-    namespaces.make(p, inputs)
-
-
-def start_socket(p: Program, directory: str, bundle: str) -> Slot:
-    """The socket `start.sock` in `directory`, where the created container will wait for `start`.
-
-    Bound by its bare name, since a sockaddr_un holds 107 bytes; the working
-    directory is the bundle afterwards, as hooks expect.
-    """
-    p.at("", f"listen on {directory}/start.sock")
-    listener = p.socket(_AF_UNIX, _SOCK_STREAM_CLOEXEC, 0)
-    p.chdir(directory)
-    address = pack("=H", _AF_UNIX) + b"start.sock\0"
-    p.bind(listener, address, len(address))
-    p.listen(listener, 16)
-    p.at("", "enter the bundle")
-    p.chdir(bundle)
-    return listener
 
 
 def init(

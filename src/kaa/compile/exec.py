@@ -57,7 +57,8 @@ def enter(
     process.privileged(p, doc, inputs)
     affinity(p, doc, "initial")
     descriptors = process.self_descriptors(p)
-    process.lsm(p, doc, _open_proc(p) if doc.get("apparmorProfile") or doc.get("selinuxLabel") else 0)
+    if doc.get("apparmorProfile") or doc.get("selinuxLabel"):
+        process.lsm(p, doc, _open_proc(p))
     _join(p, inputs, target.pidfd)
     if "mount" not in inputs.namespaces:
         p.at("/linux/namespaces", "enter the container's root directory")

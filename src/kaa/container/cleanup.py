@@ -19,6 +19,13 @@ def clean_up(runtime: "Runtime", record: "Json", cgroup: "Cgroup | None", path: 
             cgroup.delete()
         except (KaaError, OSError) as error:
             runtime.warn(f"remove the cgroup of {record['id']}: {error}")
+    if record.get("intel_rdt"):
+        from kaa.container import intel_rdt
+
+        try:
+            intel_rdt.load(record["intel_rdt"]).delete()
+        except (KaaError, OSError) as error:
+            runtime.warn(str(error))
     records.remove_directory(path)
 
 

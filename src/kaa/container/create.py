@@ -9,13 +9,12 @@ from errno import ENOENT
 
 from kaa import cgroups, codec
 from kaa.caller import normpath
-from kaa.compile import container as compiler
+from kaa.compile import stage as stage_compiler
 from kaa.compile.process import Capabilities
-from kaa.container import console, facts, hooks, idmap
+from kaa.container import facts, hooks, idmap
 from kaa.container import record as records
 from kaa.container.cleanup import clean_up, run_poststop
 from kaa.container.proc import stat
-from kaa.container.seccomp import hand_over_listener, seccomp_filter
 from kaa.container.state import document
 from kaa.errors import InitDied, KaaError, SyscallError
 from kaa.program.init import Failure, Init
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from kaa.cgroups.base import Cgroup
     from kaa.compile.inputs import Json
     from kaa.compile.seccomp import Filter
+    from kaa.container.net_devices import NetDevices
     from kaa.container.runtime import Runtime
 
 
@@ -68,6 +68,8 @@ def create(
         try:
             launch.set_up(gate=True)
             if console_socket:
+                from kaa.container import console
+
                 console.send(runtime.caller.path(console_socket), launch.take_master())
             launch.announce(pid_file, pidfd_socket)
             launch.init.release()
@@ -105,6 +107,10 @@ class Launch:
             preserve_fds=preserve_fds,
         )
         idmap.check_mapped(config)
+        if self.inputs.linux.get("netDevices"):
+            from kaa.container import net_devices
+
+            net_devices.check(runtime.caller, self.inputs.linux["netDevices"])
         self.caps = self._capabilities()
         self.filter = self._seccomp()
         self.cgroup = self._cgroup()
@@ -123,6 +129,7 @@ class Launch:
         self._progress = -1
         self._init: Init | None = None
         self._hooks_ran = False
+        self._net_devices: NetDevices | None = None
         self.program = Program()
         self.master = -1
 
@@ -146,6 +153,8 @@ class Launch:
         section = self.inputs.linux.get("seccomp")
         if not section:
             return None
+        from kaa.container.seccomp import seccomp_filter
+
         return seccomp_filter(self.runtime, section)
 
     def _cgroup(self) -> "Cgroup | None":
@@ -168,8 +177,8 @@ class Launch:
     def set_up(self, *, gate: bool) -> None:
         """Everything up to the start gate; with `gate`, a later `start` can open it."""
         records.save(self.path, self.record)
-        records.write(f"{self.path}/config.json", codec.dumps(self.config))
-        records.write(f"{self.path}/progress", initial_progress())
+        records.write_new(f"{self.path}/config.json", codec.dumps(self.config))
+        records.write_new(f"{self.path}/progress", initial_progress())
         self._progress = posix.open(f"{self.path}/progress", posix.O_RDWR | posix.O_CLOEXEC)
         if self.inputs.staged:
             posix.mkdir(self.inputs.staging, 0o711)
@@ -185,6 +194,7 @@ class Launch:
             else:
                 self._run_stage(gate)
             self._enter_cgroup()
+            self._move_net_devices()
             self._run_host_hooks()
             self._run_init()
         except InitDied as error:
@@ -197,24 +207,30 @@ class Launch:
 
     def _run_stage(self, gate: bool) -> None:
         init, inputs = self.init, self.inputs
+        if self.cgroup:
+            self.cgroup.create()
+            self.record["cgroup"] = self.cgroup.record()
+            inputs.cgroup = self.cgroup.view()
         program = Program(init.slots)
+        self._in_cgroup = self.cgroup is not None and self.cgroup.enter_ops(program)
         self._listener = (
-            compiler.start_socket(program, self.path, inputs.bundle) if gate else None
+            stage_compiler.start_socket(program, self.path, inputs.bundle) if gate else None
         )
-        stage = self._stage = compiler.stage(program, inputs)
+        stage = self._stage = stage_compiler.stage(program, inputs)
         if inputs.in_user_namespace:
             init.run(program)
             if not inputs.namespaces["user"]:
                 idmap.write_maps(self.runtime.caller, init.pid, inputs.linux)
             program = Program(init.slots)
-        compiler.stage_rest(program, inputs, stage)
+        stage_compiler.stage_rest(program, inputs, stage)
         init.send_fork(program)
-        # the kernel makes namespaces while we make directories
-        if self.cgroup:
-            self.cgroup.create()
-            self.record["cgroup"] = self.cgroup.record()
-            inputs.cgroup = self.cgroup.view()
-        init.receive_fork(program)
+        # the kernel moves between cgroups and makes namespaces while we compile
+        if self._pid_matters():
+            init.receive_fork(program)
+            self._compile(idmap.seen_as(init.pid, self.runtime.caller.euid))
+        else:
+            self._compile(self.runtime.caller.euid)
+            init.receive_fork(program)
         found = stat(init.pid)
         self.record["pid"] = init.pid
         self.record["start_time"] = found.start_time if found else 0
@@ -225,36 +241,56 @@ class Launch:
         if cgroup is None:
             return
         resources = self.inputs.linux.get("resources") or {}
-        cgroup.attach(self.init.pid)
+        if not self._in_cgroup:
+            cgroup.attach(self.init.pid)
         cgroup.apply(resources)
         cgroup.attach_last(self.init.pid)
         limit_devices(self.runtime, cgroup, resources)
         for pointer, reason in cgroup.ignored(resources):
             self.runtime.warn(f"{pointer}: {reason}")
 
+    def _move_net_devices(self) -> None:
+        devices = self.inputs.linux.get("netDevices")
+        if devices:
+            from kaa.container.net_devices import NetDevices
+
+            self._net_devices = NetDevices(self.init, devices)
+            self._net_devices.move_in()
+
     def _run_host_hooks(self) -> None:
         self._hooks_ran = True
         state = document(self.record, "creating")
         hooks.run(self.runtime, self.config, ("prestart", "createRuntime"), state)
 
-    def _run_init(self) -> None:
-        init, inputs = self.init, self.inputs
-        pid = 1 if inputs.namespaces.get("pid") == "" else init.pid
-        program = self.program = Program(init.slots)
+    def _pid_matters(self) -> bool:
+        """Whether the init's program depends on its pid: hooks are told it, and the uid that
+        is to start it is seen through its user namespace."""
+        hooks = self.config.get("hooks") or {}
+        inside = hooks.get("createContainer") or hooks.get("startContainer")
+        return bool(inside) or self.inputs.in_user_namespace
+
+    def _compile(self, uid: int) -> None:
+        from kaa.compile import container as compiler
+
+        inputs = self.inputs
+        pid = 1 if inputs.namespaces.get("pid") == "" else self.init.pid
+        self.program = Program(self.init.slots)
         self._gate = compiler.init(
-            program,
+            self.program,
             inputs,
             self.caps,
             stage=self._stage,
             listener=self._listener,
-            uid=idmap.seen_as(init.pid, self.runtime.caller.euid),
+            uid=uid,
             filter=self.filter,
             state_creating=codec.dumps(document(self.record, "creating", pid)),
             state_created=codec.dumps(document(self.record, "created", pid)),
         )
+
+    def _run_init(self) -> None:
         try:
-            init.send(program)
-            reply = init.receive(program)
+            self.init.send(self.program)
+            reply = self.init.receive(self.program)
         except Failure as failure:
             failure.reply.close()
             raise self._explain(failure) from None
@@ -272,6 +308,8 @@ class Launch:
         """Open the gate ourselves and wait until the process was executed."""
         self.init.go()
         if self.filter is not None and self.filter.notify:
+            from kaa.container.seccomp import hand_over_listener
+
             hand_over_listener(
                 self.runtime,
                 self.filter,
@@ -302,6 +340,8 @@ class Launch:
             ]
         records.save(self.path, self.record)
         if pidfd_socket:
+            from kaa.container import console
+
             console.send_pidfd(self.runtime.caller.path(pidfd_socket), self.init.pidfd, b"standard")
         if pid_file:
             records.write(
@@ -312,6 +352,8 @@ class Launch:
 
     def close(self) -> None:
         """Let go of the container, which lives on."""
+        if self._net_devices is not None:
+            self._net_devices.close()
         self.init.close()
         posix.close(self._progress)
 
@@ -319,6 +361,12 @@ class Launch:
         """Remove everything that was made; never raises."""
         if self.master >= 0:
             posix.close(self.master)
+        if self._net_devices is not None:
+            try:
+                self._net_devices.move_back()
+            except (KaaError, OSError) as error:
+                self.runtime.warn(str(error))
+            self._net_devices.close()
         if self._init is not None:
             self._init.kill()
         if self._progress >= 0:

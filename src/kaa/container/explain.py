@@ -2,6 +2,7 @@
 
 from kaa.caller import normpath
 from kaa.compile import container as compiler
+from kaa.compile import stage as stage_compiler
 from kaa.compile.id_maps import mappings
 from kaa.compile.process import Capabilities
 from kaa.container import facts
@@ -24,14 +25,14 @@ def explain(runtime: "Runtime", bundle: str, id: str = "example") -> str:
     inputs.user_namespaces = dict.fromkeys(mappings(inputs), "/proc/HOLDER/ns/user")
     caps = Capabilities(config["process"].get("capabilities"), inputs.last_cap)
     first = Program()
-    listener = compiler.start_socket(first, f"{runtime.root}/{id}", bundle)
-    stage = compiler.stage(first, inputs)
+    listener = stage_compiler.start_socket(first, f"{runtime.root}/{id}", bundle)
+    stage = stage_compiler.stage(first, inputs)
     parts = ["# == the stage, in the host's namespaces", text_of(first)]
     second = first
     if inputs.in_user_namespace:
         second = Program(first.slots)
         parts.append("\n# == the stage, once its id maps are written")
-    compiler.stage_rest(second, inputs, stage)
+    stage_compiler.stage_rest(second, inputs, stage)
     if second is not first:
         parts.append(text_of(second))
     else:

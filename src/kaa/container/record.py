@@ -156,8 +156,7 @@ def write(path: str, content: bytes, *, mode: int = 0o600) -> None:
     try:
         fd = posix.open(temporary, flags, mode)
         try:
-            while content:
-                content = content[posix.write(fd, content) :]
+            _write_all(fd, content)
         finally:
             posix.close(fd)
         posix.rename(temporary, path)
@@ -167,6 +166,24 @@ def write(path: str, content: bytes, *, mode: int = 0o600) -> None:
         except OSError:
             pass
         raise from_oserror(error, "write") from error
+
+
+def write_new(path: str, content: bytes) -> None:
+    """Write a file that nobody looks for yet, as its directory was just made."""
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC | posix.O_NOFOLLOW
+    try:
+        fd = posix.open(path, flags, 0o600)
+        try:
+            _write_all(fd, content)
+        finally:
+            posix.close(fd)
+    except OSError as error:
+        raise from_oserror(error, "write") from error
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    while content:
+        content = content[posix.write(fd, content) :]
 
 
 def read_file(path: str) -> bytes:

@@ -2,7 +2,6 @@
 
 import posix
 
-from kaa.container import console
 from kaa.container import record as records
 from kaa.container.cleanup import clean_up, run_poststop
 from kaa.container.create import Launch
@@ -54,6 +53,8 @@ def run(
         try:
             launch.set_up(gate=False)
             if console_socket:
+                from kaa.container import console
+
                 console.send(runtime.caller.path(console_socket), launch.take_master())
             if foreground:
                 foreground.adopt(launch.take_master(), launch.init.pid)

@@ -5,6 +5,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 NO_SLOT = 0xFFFF
+ANY: tuple[int, ...] = (0,)
 STOP, IGNORE, SKIP = 0, 1, 2
 
 

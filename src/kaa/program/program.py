@@ -22,6 +22,7 @@ from _struct import Struct
 from posix import O_CLOEXEC, O_NOFOLLOW, O_WRONLY
 
 from kaa.program.calls import CALLS, SPECIAL, SPECIALS
+from kaa.program.op import ANY as ANY
 from kaa.program.op import IGNORE, NO_SLOT, SKIP, STOP, Op
 
 TYPE_CHECKING = False
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-ANY: tuple[int, ...] = (0,)
 SLOTS = 256
 
 IMMEDIATE, DATA, SLOT = 0, 1, 2

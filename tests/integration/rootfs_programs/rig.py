@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kit.rootfs import busybox
+
 from kaa.caller import Caller
 from kaa.compile import devices, masks, mounts, rootfs, staging
 from kaa.compile.inputs import NAMESPACES, CgroupView, Inputs
@@ -20,7 +22,6 @@ from kaa.errors import SyscallError
 from kaa.program.init import Failure, Init
 from kaa.program.program import Program, Slot
 from kaa.program.wire import initial_progress
-from kit.rootfs import busybox
 
 PROC = {"destination": "/proc", "type": "proc", "source": "proc"}
 DEV = {

@@ -69,7 +69,7 @@ def test_proc_and_sys_only_on_ordinary_directories(rig: Rig, kind: str, target: 
     (rig.root / kind).symlink_to(target)
     with pytest.raises(SyscallError, match="must be mounted on ordinary directory") as caught:
         rig.run("true", [PROC] if kind == "proc" else [PROC, SYS])
-    assert caught.value.pointer == f"/mounts/{'proc sys'.split().index(kind)}/destination"
+    assert caught.value.pointer == f"/mounts/{['proc', 'sys'].index(kind)}/destination"
 
 
 def test_proc_below_a_link(rig: Rig) -> None:

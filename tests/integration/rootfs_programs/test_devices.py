@@ -65,13 +65,13 @@ def test_devices_of_the_config(rig: Rig) -> None:
             device("/dev/ptmx", "c", "5:2"),
         ],
     )
-    assert result.lines == [
+    assert result.lines[:-1] == [
         "/dev/fuse character special file a:e5 640 5:6",
         "/dev/sub/loop block special file 7:c8 666 0:0",
         "/dev/null character special file 1:3 600 0:0",
         "/dev/pipe fifo 0:0 622 9:0",
         "/other/node character special file fff:fffff 666 0:0",
-    ] + [result.lines[-1]]
+    ]
     assert result.lines[-1].endswith("-> pts/ptmx")
 
 
@@ -144,9 +144,8 @@ def test_dev_is_a_link(
 def test_links_in_dev_are_not_followed(rig: Rig, canary: HostCanary, tmp: Path) -> None:
     for name in ("ptmx", "stdin", "null"):
         (rig.root / "dev" / name).symlink_to(tmp / "canary" / name)
-    result = rig.run("ls -l /dev/ptmx /dev/fd; stat -L -c '%t:%T' /dev/null", [PROC])
-    assert result.lines[0].endswith("-> pts/ptmx")
-    assert result.lines[-1] == "1:3"
+    result = rig.run("readlink /dev/ptmx; stat -L -c '%t:%T' /dev/null", [PROC])
+    assert result.lines == ["pts/ptmx", "1:3"]
 
 
 def test_a_bound_dev_is_left_alone(rig: Rig, tmp: Path) -> None:

@@ -30,7 +30,7 @@ def test_masked(rig: Rig, userns: bool) -> None:
         [PROC, DEV],
         userns=userns,
         maskedPaths=[
-            "/file", "/secret", "/link", "/proc/version", "/gone", "/file/below", "/secret/", "/file",
+            "/file", "/secret", "/link", "/proc/version", "/gone", "/file/below", "/secret/",
         ],
     )  # fmt: skip
     assert "hidden" not in result.out
@@ -103,7 +103,8 @@ def test_without_a_mount_namespace(rig: Rig) -> None:
     from kaa.program.program import Program, Slot
 
     for name in ("maskedPaths", "readonlyPaths"):
-        inputs = rig.inputs([], namespaces=("pid",), **{name: ["/proc/version"]})
+        inputs = rig.inputs([], namespaces=("pid",))
+        inputs.config["linux"][name] = ["/proc/version"]
         with pytest.raises(ConfigError) as caught:
             masks.mask(Program(), inputs, Root(Slot(0)))
         assert caught.value.pointer == f"/linux/{name}"

@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,8 @@ def test_slash_is_shared() -> None:
 def test_nothing_reaches_the_host(rig: Rig, volume: Path, propagation: str, userns: bool) -> None:
     before = host_mounts()
     seen: list[set[str]] = []
-    mounts = [PROC, DEV, PTS, bind(volume, "/v", "rbind"), tmpfs("/v/sub"), bind("/etc", "/e")]
+    mounts: list[dict[str, Any]] = [PROC, DEV, PTS]
+    mounts += [bind(volume, "/v", "rbind"), tmpfs("/v/sub"), bind("/etc", "/e")]
     if userns:
         rig.hand_over()
     else:
