@@ -121,6 +121,6 @@ def debian(corner_of_the_machine: None) -> Path:
 @pytest.fixture
 def debian_root(debian: Path, tmp: Path) -> Iterator[Path]:
     """A writable Debian root: an overlay over the cached one."""
-    overlay = rootfs.Overlay(debian, tmp / "debian")
+    overlay = rootfs.Overlay(debian, tmp / "debian", tmp / "debian/root")
     yield overlay.root
     overlay.close()

@@ -1,9 +1,11 @@
 """Known attacks on container runtimes that are no links: what they got, nobody gets here."""
 
+import hashlib
 import json
 import os
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,7 @@ def test_entering_cannot_be_traced(container: Container) -> None:
     assert not foreign, foreign
 
 
+@pytest.mark.kaa_only("runc 1.1 has this hole, and the test shows it")
 @pytest.mark.parametrize("null", ["link", "file", "missing", "other device", "directory"])
 def test_a_false_null_device(container: Container, tmp: Path, null: str) -> None:
     """CVE-2025-31133, CVE-2025-62161: what masks a file must be the real /dev/null."""
@@ -294,9 +297,6 @@ def test_a_container_cannot_lie_about_its_pid(container: Container) -> None:
 
 def _hashes() -> dict[str, str]:
     """What kaa is made of, by content: its modules, kaa-init and the interpreter."""
-    import hashlib
-    import sys
-
     files = [*(CHECKOUT / "src/kaa").rglob("*.py"), CHECKOUT / "src/kaa/init/kaa-init"]
     files.append(Path(sys.executable).resolve())
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

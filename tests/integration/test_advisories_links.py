@@ -101,6 +101,7 @@ def test_cwd_behind_a_link(container: Container, canary: HostCanary, plant: Plan
     settle(container.script("pwd; ls -la .; cat ../secret"), canary)
 
 
+@pytest.mark.kaa_only("runc 1.1 has this hole, and the canary shows it")
 @pytest.mark.parametrize("with_tmpfs", [True, False])
 @pytest.mark.parametrize("device", ["/dev/x/y", "/dev/ptmx"])
 def test_dev_is_a_link(
@@ -202,13 +203,14 @@ def test_masked_and_read_only_paths_are_links(
     assert os.access(canary.file, os.W_OK)
 
 
+@pytest.mark.kaa_only("runc 1.1 follows 255 links")
 def test_forty_links_and_more(container: Container, canary: HostCanary) -> None:
     """An endless and a very long chain of links end in an error, not in a crash."""
     (container.rootfs / "loop").symlink_to("loop")
     (container.rootfs / "link0").symlink_to(canary.path)
     for number in range(1, 60):
         (container.rootfs / f"link{number}").symlink_to(f"link{number - 1}")
-    for target in ("/loop/x", "/link59/x", "/" + "d/" * 2000 + "x", "/" + "n" * 300):
+    for target in ("/loop/x", "/link59/x", "/" + "n" * 300, "/etc/passwd/x"):
         container.mounts.append(config.tmpfs(target))
         container.run().failed()
         container.mounts.pop()

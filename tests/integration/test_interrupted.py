@@ -102,9 +102,7 @@ def test_killed_during_a_hook(
     container: Container, kind: str, nothing_is_left: Callable[[], None]
 ) -> None:
     container.config["hooks"] = {
-        kind: [
-            {"path": "/bin/sh", "args": ["sh", "-c", "sleep 100"], "env": [config.PATH]}
-        ]
+        kind: [{"path": "/bin/sh", "args": ["sh", "-c", "sleep 100"], "env": [config.PATH]}]
     }
     container.write()
     kill_after(container, "create", 1.0)

@@ -157,6 +157,15 @@ static void environment(void)
     printf("]");
 }
 
+/* keyctl(2): type;uid;gid;permissions;name of the session keyring */
+static void keyring(void)
+{
+    char found[256] = "";
+    syscall(SYS_keyctl, 6 /* KEYCTL_DESCRIBE */, -3 /* the session's */, found, sizeof found - 1);
+    key("keyring");
+    text(found);
+}
+
 static void writable(const char *directory)
 {
     DIR *list = opendir(directory);
@@ -213,6 +222,7 @@ int main(int argc, char **argv)
     number("egid", getegid());
     number("personality", personality(0xffffffff));
     groups();
+    keyring();
     limits();
     namespaces();
     environment();

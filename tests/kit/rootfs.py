@@ -76,16 +76,14 @@ def debian() -> Path:
 
 
 class Overlay:
-    """A throw-away writable view of `lower`, mounted at `directory`/root."""
+    """A throw-away writable view of `lower`, mounted at `root`; the layers are in `directory`."""
 
-    def __init__(self, lower: Path, directory: Path) -> None:
-        self.root = directory / "root"
-        for name in ("upper", "work", "root"):
-            (directory / name).mkdir(parents=True)
+    def __init__(self, lower: Path, directory: Path, root: Path) -> None:
+        self.root = root
+        for path in (directory / "upper", directory / "work", root):
+            path.mkdir(parents=True)
         options = f"lowerdir={lower},upperdir={directory}/upper,workdir={directory}/work"
-        subprocess.run(
-            ["mount", "-t", "overlay", "overlay", "-o", options, str(self.root)], check=True
-        )
+        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(root)], check=True)
 
     def close(self) -> None:
         subprocess.run(["umount", str(self.root)], check=True)

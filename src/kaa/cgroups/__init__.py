@@ -6,8 +6,7 @@
     cgroup.attach(pid); cgroup.apply(resources); cgroup.attach_last(pid)
 
 `kaa.cgroups.base.Cgroup` is the interface; `v1` (also hybrid) and `v2` write to
-the cgroup file systems. A backend that asks systemd for a scope is one more
-module beside them that overrides `create`, `attach` and `delete`.
+the cgroup file systems; `systemd` has a scope made first, over D-Bus.
 """
 
 from kaa.cgroups.layout import Hierarchy, Layout, detect, load, open_cgroup

@@ -279,13 +279,17 @@ class Cgroup:
         for hierarchy in [h for h in self.hierarchies if h not in late] + late:
             names = [name for name in hierarchy.controllers if name in sub]
             below = normpath("/" + sub.get(names[0] if names else "", "")).rstrip("/")
-            path = f"{hierarchy.dir}{below}/cgroup.procs"
             try:
-                files.write(path, str(pid))
+                self._move(hierarchy, below, pid)
             except OSError as error:
                 if error.errno == EBUSY and not below and self._join_init(hierarchy, pid, init):
                     continue
+                path = f"{hierarchy.dir}{below}/cgroup.procs"
                 raise failure(error, f"move process {pid} into cgroup", path) from None
+
+    def _move(self, hierarchy: "Hierarchy", below: str, pid: int) -> None:
+        """Put a process into the cgroup, or the one `below` ("/sub") it. Raises OSError."""
+        files.write(f"{hierarchy.dir}{below}/cgroup.procs", str(pid))
 
     def _join_init(self, hierarchy: "Hierarchy", pid: int, init: int) -> bool:
         text = files.read_or(f"/proc/{init}/cgroup")
@@ -295,7 +299,7 @@ class Cgroup:
                 path = hierarchy.mountpoint + line[3:].removeprefix(root)
                 if path.startswith(f"{hierarchy.dir}/") and "/../" not in f"{path}/":
                     try:
-                        files.write(f"{path}/cgroup.procs", str(pid))
+                        self._move(hierarchy, path[len(hierarchy.dir) :], pid)
                     except OSError:
                         return False
                     return True

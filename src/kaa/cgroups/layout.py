@@ -228,6 +228,10 @@ def load(record: "dict[str, Any]") -> "Cgroup":
         )
         for entry in record["hierarchies"]
     ]
+    if "systemd" in record:
+        from kaa.cgroups import systemd
+
+        return systemd.load(record, hierarchies)
     if record["version"] == 2:
         from kaa.cgroups import v2
 

@@ -9,7 +9,7 @@ from errno import EBUSY, EPERM
 from posix import O_DIRECTORY, O_NOFOLLOW
 
 from kaa.compile.entries import Entry
-from kaa.compile.filesystems import settings
+from kaa.compile.filesystems import recursive_attributes, settings
 from kaa.compile.mount_api import (
     AT_FDCWD,
     DIRECTORY,
@@ -57,6 +57,7 @@ def _mount(p: Program, targets: Targets, entry: Entry, mount: Slot) -> None:
     p.at(entry.pointer, _describe(entry))
     attach(p, mount, target)
     p.close(target)
+    recursive_attributes(p, entry, mount)
     targets.settle(entry, mount)
 
 
@@ -108,6 +109,7 @@ def _mount_v1(
     for link, name in view.links.items():
         p.at(entry.pointer, f"link the cgroup controller {link}")
         p.symlinkat(name, top, link)
+    recursive_attributes(p, entry, top)
     targets.settle(entry, top, read_only_later=bool(attributes & RDONLY))
 
 

@@ -17,6 +17,7 @@ from kaa.compile import (
 )
 from kaa.compile.hooks import run_hooks
 from kaa.compile.inputs import Inputs
+from kaa.compile.root import Root
 from kaa.compile.stage import Stage
 from kaa.program.program import ANY, Program, Slot
 from kaa.program.wire import EXECUTING
@@ -28,28 +29,26 @@ if TYPE_CHECKING:
 _AT_FDCWD = -100
 
 
-def init(
-    p: Program,
-    inputs: Inputs,
-    caps: process.Capabilities,
-    *,
-    stage: Stage,
-    listener: Slot | None,
-    uid: int,
-    filter: "Filter | None",
-    state_creating: bytes,
-    state_created: bytes,
-) -> int:
-    """The program of the container's init; returns the index of its start gate.
+class Furnished:
+    """A rootfs that is mounted but not entered yet, and what was opened on the way."""
 
-    `uid` may connect to the start socket; the two states are what hooks read.
+    __slots__ = ("peer", "procfs", "root")
+
+    def __init__(self, root: Root, peer: Slot | None, procfs: Slot | None) -> None:
+        self.root = root
+        self.peer = peer
+        self.procfs = procfs
+
+
+def furnish(p: Program, inputs: Inputs, stage: Stage) -> Furnished:
+    """The first half: names, sysctls, mounts, devices and the terminal.
+
+    After it the hooks of the runtime's namespaces may look at the mounts.
     """
     config = inputs.config
     proc = config["process"]
-    hooks = config.get("hooks") or {}
     namespaces.inside(p, inputs)
-    labels = bool(proc.get("apparmorProfile") or proc.get("selinuxLabel"))
-    own = "mount" in inputs.namespaces
+    labels = proc.get("apparmorProfile") or proc.get("selinuxLabel")
     procfs = process.private_proc(p) if labels or inputs.linux.get("sysctl") else None
     process.host_names(p, inputs)
     if procfs is not None:
@@ -60,11 +59,34 @@ def init(
     devices.make_devices(p, inputs, root)
     peer = terminal.open_console(p, proc, root.fd, descriptors) if inputs.terminal else None
     p.close(descriptors)
+    return Furnished(root, peer, procfs)
+
+
+def finish(
+    p: Program,
+    inputs: Inputs,
+    caps: process.Capabilities,
+    furnished: Furnished,
+    *,
+    listener: Slot | None,
+    uid: int,
+    filter: "Filter | None",
+    state_creating: bytes,
+    state_created: bytes,
+) -> int:
+    """The second half, to the execve; returns the index of the start gate.
+
+    `uid` may connect to the start socket; the two states are what hooks read.
+    """
+    config = inputs.config
+    proc = config["process"]
+    hooks = config.get("hooks") or {}
+    root, peer = furnished.root, furnished.peer
     if hooks.get("createContainer"):
         p.at("", "enter the bundle")
         p.chdir(inputs.bundle, ok=ANY)  # it may be out of reach of a user namespace
         run_hooks(p, "createContainer", hooks["createContainer"], state_creating, None)
-    if own:
+    if "mount" in inputs.namespaces:
         masks.mask(p, inputs, root)
     rootfs.leave(p, inputs, root)
     p.at("/root/path", "open the container's root")
@@ -77,14 +99,15 @@ def init(
     p.at("", "wait for the start")
     gate = len(p)
     p.wait_start(listener if listener is not None else -1, uid)
-    run_hooks(
-        p, "startContainer", hooks.get("startContainer") or [], state_created, proc.get("env")
-    )
+    if hooks.get("startContainer"):
+        run_hooks(p, "startContainer", hooks["startContainer"], state_created, proc.get("env"))
+        p.at("/linux/resources/pids", "wait for the limit on processes")
+        p.sync()
     if inputs.terminal is False:
         process.own_stdio(p, process.user_ids(proc)[0])
     process.scheduling(p, proc, inputs)
-    if procfs is not None and labels:
-        process.lsm(p, proc, procfs)
+    if furnished.procfs is not None:
+        process.lsm(p, proc, furnished.procfs)
     process.umask(p, proc)
     process.limits(p, proc)
     process.drop_bounding(p, caps, inputs.last_cap)

@@ -32,7 +32,7 @@ from kaa.compile.mount_api import (
     facts,
     open_path,
 )
-from kaa.compile.mounts import is_bound, is_fresh
+from kaa.compile.mounts import is_bound, is_fresh, mounted_after
 from kaa.compile.root import Root
 from kaa.errors import ConfigError
 from kaa.program.program import Program, Ref, Slot
@@ -123,12 +123,17 @@ def _device(entry: "Json", pointer: str) -> Device:
 
 
 def make_devices(p: Program, inputs: "Inputs", root: Root) -> None:
-    """Furnish /dev, unless the config binds one that is furnished already."""
+    """Furnish /dev, unless the config binds one that is furnished already.
+
+    What the config mounts on the path of a device stays in its place.
+    """
     if is_bound(inputs, "/dev"):
         return
+    taken = mounted_after(inputs, "/dev")
     by_directory: dict[str, list[Device]] = {"/dev": []}
     for device in devices(inputs):
-        by_directory.setdefault(device.path.rpartition("/")[0] or "/", []).append(device)
+        if device.path not in taken:
+            by_directory.setdefault(device.path.rpartition("/")[0] or "/", []).append(device)
     maker = _Maker(p, may_make=not inputs.in_user_namespace)
     fresh = is_fresh(inputs, "/dev")
     umask = p.umask(0, keep=True)

@@ -6,6 +6,8 @@ from kaa.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from kaa.compile.inputs import Inputs, Json
 
 # /proc itself, and the files over which lxcfs and the like put their own.
@@ -59,7 +61,7 @@ class Entry:
         """The destination is /proc or below it, by its name."""
         return self.destination == "/proc" or self.destination.startswith("/proc/")
 
-    def refuse(self, why: str, key: str = "", hint: str | None = None) -> None:
+    def refuse(self, why: str, key: str = "", hint: str | None = None) -> "NoReturn":
         """Raise a ConfigError about this entry."""
         raise ConfigError(why, pointer=f"{self.pointer}/{key}" if key else self.pointer, hint=hint)
 

@@ -5,7 +5,7 @@ of `silent` and `iversion`; mount(2) takes a page of options, but is blind and
 needs a path, so it is given ".".
 """
 
-from errno import EPERM
+from errno import EINVAL, EPERM
 from posix import O_CLOEXEC, O_RDONLY
 
 from kaa.compile.entries import Entry
@@ -55,7 +55,7 @@ def mount_filesystem(p: Program, inputs: "Inputs", targets: Targets, entry: Entr
     if entry.kind == "tmpfs":
         _furnish_tmpfs(p, targets, entry, mount, target)
     p.close(target)
-    _recursive_attributes(p, entry, mount)
+    recursive_attributes(p, entry, mount)
     if entry.kind == "mqueue":
         _label_mqueue(p, inputs, mount)
     later = entry.kind == "tmpfs" and bool(entry.options.set & RDONLY)
@@ -154,10 +154,10 @@ def _furnish_tmpfs(p: Program, targets: Targets, entry: Entry, mount: Slot, targ
     p.at(entry.pointer, f"give the tmpfs the attributes of {entry.destination}")
     about = targets.buffer
     facts(p, target, about)
-    if copy_up:
+    if copy_up and not {"uid", "gid"} & {key for key, _ in settings(entry)}:
         uid = p.peek(about + STX_UID, 4, keep=True)
         gid = p.peek(about + STX_GID, 4, keep=True)
-        p.fchownat(mount, ".", uid, gid, 0)
+        p.fchownat(mount, ".", uid, gid, 0, ok=(EINVAL,))  # no such id in the user namespace
         p.slots.give_back(uid)
         p.slots.give_back(gid)
     if inherits:
@@ -169,7 +169,8 @@ def _furnish_tmpfs(p: Program, targets: Targets, entry: Entry, mount: Slot, targ
         p.copy_up(target, mount)
 
 
-def _recursive_attributes(p: Program, entry: Entry, mount: Slot) -> None:
+def recursive_attributes(p: Program, entry: Entry, mount: Slot) -> None:
+    """The options like `rro`, for the mount and all below it."""
     options = entry.options
     if options.recursive_set or options.recursive_clear:
         p.at(f"{entry.pointer}/options", f"set the attributes of {entry.destination}")

@@ -57,7 +57,8 @@ class Inputs:
     of a bind mount to "dir", "file" or "" (missing). `user_namespaces` maps the
     index of an id-mapped mount to the host path of a user namespace with its
     mapping. `privileged` says that kaa has the power of the machine's root,
-    and not only that of a user or of a user namespace's root.
+    and not only that of a user or of a user namespace's root. `notify_socket`
+    is the container's path of the socket for sd_notify(3), or "".
     """
 
     __slots__ = (

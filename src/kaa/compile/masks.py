@@ -67,7 +67,10 @@ def _paths(inputs: "Inputs", name: str) -> dict[str, str]:
     """The clean paths, each once, and the pointers to them."""
     found: dict[str, str] = {}
     for index, path in enumerate(inputs.linux.get(name) or []):
-        found.setdefault(normpath(path), f"/linux/{name}/{index}")
+        pointer, clean = f"/linux/{name}/{index}", normpath(path)
+        if clean == "/":
+            raise ConfigError("the root cannot be covered", pointer=pointer)
+        found.setdefault(clean, pointer)
     return found
 
 

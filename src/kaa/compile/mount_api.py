@@ -91,10 +91,9 @@ def change(
     p.mount_setattr(mount, "", flags, _ATTR.pack(set, clear, propagation, 0), _ATTR.size)
 
 
-def change_root(p: Program, propagation: int, *, recursive: bool) -> None:
-    """Change the propagation of the mounts at and below the process's root directory."""
-    flags = AT_RECURSIVE if recursive else 0
-    p.mount_setattr(AT_FDCWD, "/", flags, _ATTR.pack(0, 0, propagation, 0), _ATTR.size)
+def change_root(p: Program, propagation: int) -> None:
+    """Change the propagation of all mounts from the process's root directory on."""
+    p.mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, _ATTR.pack(0, 0, propagation, 0), _ATTR.size)
 
 
 def map_ids(p: Program, mount: Slot, user_namespace: Slot, *, recursive: bool) -> None:

@@ -13,6 +13,7 @@ from kaa.compile.entries import Entry, entries
 from kaa.compile.filesystems import mount_filesystem, remount_superblock
 from kaa.compile.mount_api import (
     AT_FDCWD,
+    ATIME,
     DIRECTORY,
     EXISTING,
     FILE,
@@ -24,7 +25,7 @@ from kaa.compile.mount_api import (
     map_ids,
 )
 from kaa.compile.mount_options import names
-from kaa.compile.root import Root, sees_host_peers
+from kaa.compile.root import Root
 from kaa.compile.targets import Targets
 from kaa.program.program import Program, Slot
 
@@ -106,7 +107,8 @@ def _source(p: Program, inputs: "Inputs", root: Root, entry: Entry) -> Slot:
     if inputs.staged:
         return clone(p, AT_FDCWD, str(entry.index), recursive=recursive)
     mount = clone(p, AT_FDCWD, entry.source, recursive=recursive)
-    if sees_host_peers(inputs):
+    if "mount" not in inputs.namespaces:
+        # a peer of the host's would show there what is mounted below it
         change(p, mount, propagation=SLAVE, recursive=True)
     return mount
 
@@ -119,7 +121,6 @@ def id_map(p: Program, entry: Entry, mount: Slot, userns_of: "UserNamespaceOf | 
             "an id-mapped mount needs uidMappings and gidMappings, or a user namespace",
             "options",
         )
-        return
     p.at(entry.pointer, f"map the ids of {entry.source}")
     map_ids(p, mount, user_namespace, recursive=entry.options.idmap == "ridmap")
 
@@ -138,7 +139,7 @@ def set_attributes(p: Program, entry: Entry, mount: Slot) -> None:
 
 def _describe(entry: Entry, set: int, clear: int) -> str:
     parts = [f"set {names(set)}"] if names(set) else []
-    cleared = names(clear & ~0x70)
+    cleared = names(clear & ~ATIME)
     if cleared:
         parts.append(f"clear {cleared}")
     return f"{' and '.join(parts) or 'set relatime'} on the mount at {entry.destination}"
@@ -161,6 +162,18 @@ def is_bound(inputs: "Inputs", path: str) -> bool:
         for mount in inputs.config.get("mounts") or []
         if {"bind", "rbind"} & set(mount.get("options") or ())
     )
+
+
+def mounted_after(inputs: "Inputs", path: str) -> set[str]:
+    """The destinations of what is mounted after the last mount on the (clean) path, clean."""
+    found: set[str] = set()
+    for mount in inputs.config.get("mounts") or []:
+        destination = normpath(mount["destination"])
+        if destination == path:
+            found.clear()
+        else:
+            found.add(destination)
+    return found
 
 
 def is_fresh(inputs: "Inputs", path: str) -> bool:

@@ -300,6 +300,8 @@ def variables(process: "Json", inputs: Inputs) -> list[str]:
     if inputs.listen_fds:
         entries["LISTEN_FDS"] = f"LISTEN_FDS={inputs.listen_fds}"
         entries["LISTEN_PID"] = "LISTEN_PID=1"
+    if inputs.notify_socket:
+        entries["NOTIFY_SOCKET"] = f"NOTIFY_SOCKET={inputs.notify_socket}"
     if entries.get("HOME") == "HOME=":
         del entries["HOME"]
     return list(entries.values())

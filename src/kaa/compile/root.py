@@ -26,7 +26,7 @@ class Root:
 
     `fd` is an O_PATH descriptor of it (another one after a mount on "/").
     `peers` holds, by index in `mounts`, the trees of binds that stay in the
-    host's peer group, taken before the host's root was made private.
+    host's peer groups, taken before our own mounts have left them.
     `read_only` are mounts to be made read-only at the very end, each with
     its destination and the JSON pointer of its entry.
     """
@@ -50,15 +50,3 @@ def root_propagation(inputs: "Inputs") -> tuple[int, bool]:
             hint=f"one of {', '.join(n for n in _PROPAGATIONS if n)}",
         )
     return found
-
-
-def sees_host_peers(inputs: "Inputs") -> bool:
-    """The mounts around us are in the host's peer groups, so that a copy has to leave them.
-
-    So it is where the config asks for shared propagation, and without a
-    mount namespace. A user namespace's mounts are slaves in any case
-    (mount_namespaces(7)).
-    """
-    if "mount" not in inputs.namespaces:
-        return True
-    return root_propagation(inputs)[0] == SHARED and not inputs.in_user_namespace

@@ -1,12 +1,12 @@
 """The root file system: entered before anything is mounted, left behind as the only one.
 
-The rootfs is a copy of its mount tree that is moved onto "/": the process's
-own root stays the host's below it, until `leave` turns the two around with
+The rootfs is a copy of its mount tree, attached on its own path: the process's
+own root stays the host's, until `leave` turns the two around with
 pivot_root(2) and lets the host's go. So between the two, host paths are
 opened by name, and the container's from `Root.fd`.
 """
 
-from errno import EINVAL, ENOENT, EPERM
+from errno import EACCES, EINVAL, ENOENT, EPERM
 from posix import O_DIRECTORY
 
 from kaa.compile.entries import entries
@@ -26,7 +26,7 @@ from kaa.compile.mount_api import (
     new_mount,
     open_path,
 )
-from kaa.compile.root import Root, root_propagation, sees_host_peers
+from kaa.compile.root import Root, root_propagation
 from kaa.compile.staging import ROOTFS
 from kaa.errors import ConfigError
 from kaa.program.program import Program, Slot
@@ -55,40 +55,54 @@ def enter(p: Program, inputs: "Inputs") -> Root:
             hint="leave --no-pivot out, or use slave",
         )
     peers = _separate(p, inputs)
-    p.at("/root/path", f"put the rootfs {inputs.rootfs} on /")
+    p.at("/root/path", f"mount the rootfs {inputs.rootfs}")
     path = ROOTFS if inputs.staged else inputs.rootfs
     tree = clone(p, AT_FDCWD, path, recursive=True)
-    if sees_host_peers(inputs):
-        change(p, tree, propagation=SLAVE, recursive=True)
-    p.move_mount(tree, "", AT_FDCWD, "/", MOVE_FROM_FD)
+    _put(p, inputs, tree)
     return Root(tree, peers)
+
+
+def _put(p: Program, inputs: "Inputs", tree: Slot) -> None:
+    """Attach the tree on its own path, where hooks look for it before the pivot.
+
+    Where that is out of a user namespace's reach "/" serves as well.
+    """
+    hidden, done = p.label(), p.label()
+    p.move_mount(tree, "", AT_FDCWD, inputs.rootfs, MOVE_FROM_FD, goto=(hidden, EACCES, ENOENT))
+    p.jump(done)
+    p.place(hidden)
+    p.move_mount(tree, "", AT_FDCWD, "/", MOVE_FROM_FD)
+    p.place(done)
 
 
 def _separate(p: Program, inputs: "Inputs") -> dict[int, Slot]:
     """Take our mounts out of the host's peer groups, so that what we mount stays with us.
 
-    Where the config asks for shared propagation only "/" itself is taken out,
-    on which the rootfs is going to stand. The binds that are to stay the
-    host's peers are copied before that, because they may be copies of it.
+    Where the config asks for shared propagation, the binds that are to stay the
+    host's peers are copied before that. (In a user namespace no mount is one.)
     """
-    if not sees_host_peers(inputs):
-        p.at("/linux/rootfsPropagation", "take the mounts out of the host's peer groups")
-        wanted = PRIVATE if root_propagation(inputs)[0] in (PRIVATE, UNBINDABLE) else SLAVE
-        change_root(p, wanted, recursive=True)
-        return {}
+    flag, _ = root_propagation(inputs)
     peers: dict[int, Slot] = {}
+    if flag == SHARED and not inputs.in_user_namespace:
+        peers = _peers(p, inputs)
+    p.at("/linux/rootfsPropagation", "take the mounts out of the host's peer groups")
+    change_root(p, PRIVATE if flag in (PRIVATE, UNBINDABLE) else SLAVE)
+    return peers
+
+
+def _peers(p: Program, inputs: "Inputs") -> dict[int, Slot]:
+    """The sources of the binds with shared propagation, by index."""
+    found: dict[int, Slot] = {}
     for entry in entries(inputs):
         options = entry.options
         if not options.bind or options.remount or entry.below_root:
             continue
         if any(flag == SHARED for flag, _ in options.propagation):
-            if len(peers) == _MAX_PEERS:
+            if len(found) == _MAX_PEERS:
                 entry.refuse(f"more than {_MAX_PEERS} shared binds", "options")
             p.at(f"{entry.pointer}/source", f"open {entry.source} for {entry.destination}")
-            peers[entry.index] = clone(p, AT_FDCWD, entry.source, recursive=options.recursive)
-    p.at("/linux/rootfsPropagation", "take / out of the host's peer group")
-    change_root(p, PRIVATE, recursive=False)
-    return peers
+            found[entry.index] = clone(p, AT_FDCWD, entry.source, recursive=options.recursive)
+    return found
 
 
 def leave(
@@ -117,7 +131,7 @@ def leave(
     if read_only:
         p.at("/root/readonly", "make the root read-only")
         change(p, root.fd, set=RDONLY)
-    p.at("/root/path", "enter the rootfs")
+    p.at("/root/path", "make the rootfs the root")
     p.fchdir(root.fd)
     if "mount" not in inputs.namespaces:
         p.chroot(".")
@@ -125,8 +139,10 @@ def leave(
         _detach_full_mounts(p, full_mounts)
         p.chroot(".")
     else:
-        _pivot(p, inputs)
-    p.at("/root/path", "enter the rootfs")
+        # the old root ends up on the new one, where "." still leads to it
+        p.pivot_root(".", ".")
+        p.umount2(".", DETACH)
+    p.at("/root/path", "make the rootfs the root")
     p.chdir("/")
     flag, recursive = root_propagation(inputs)
     if flag in (SHARED, UNBINDABLE) and "mount" in inputs.namespaces:
@@ -143,18 +159,6 @@ def _make_working_directory(p: Program, inputs: "Inputs", root: Root) -> None:
     directory = p.resolve(root.fd, cwd, DIRECTORY, 0o755, goto=(there,))
     p.close(directory)
     p.place(there)
-
-
-def _pivot(p: Program, inputs: "Inputs") -> None:
-    p.at("/root/path", "make the rootfs the root")
-    old = open_path(p, AT_FDCWD, "/", O_DIRECTORY) if sees_host_peers(inputs) else None
-    # the old root ends up on the new one, where "." still leads to it
-    p.pivot_root(".", ".")
-    if old:
-        # a umount of mounts that have peers would reach the host's
-        change(p, old, propagation=SLAVE, recursive=True)
-        p.close(old)
-    p.umount2(".", DETACH)
 
 
 def _detach_full_mounts(p: Program, paths: "tuple[str, ...] | list[str]") -> None:

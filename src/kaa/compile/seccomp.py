@@ -1,6 +1,6 @@
 """`linux.seccomp` as a filter program and the op that loads it; see seccomp(2).
 
-Compiling a profile takes libseccomp and tens of milliseconds, so the result is
+Compiling a profile takes ctypes, libseccomp and some ten milliseconds, so the result is
 kept. When a start finds it, this module and the cache are all that is loaded.
 """
 
@@ -22,7 +22,7 @@ NEW_LISTENER = 8
 INSTRUCTION = 8  # bytes of a struct sock_filter
 MAX_INSTRUCTIONS = 4096  # BPF_MAXINSNS
 
-_FORMAT = "kaa seccomp 1"
+_FORMAT = "kaa seccomp 2"
 _FPROG = Struct("=H6xQ")
 _ENTRY = Struct("=III")  # flags, lengths of the sources and of the program
 # What a filter is made from. The listener's properties may differ per container.
@@ -125,7 +125,7 @@ def _cached_filter(
 def _compile(section: "dict[str, Any]", machine: str, pointer: str) -> "tuple[Filter, bytes]":
     """The filter, and the identity of the files that decide what it is."""
     try:
-        from kaa.compile import libseccomp, seccomp_profile
+        from kaa.compile import libseccomp, seccomp_filter, seccomp_profile
     except ImportError as error:
         raise ConfigError(
             f"compiling a seccomp filter needs all of Python's library: {error}",
@@ -134,7 +134,7 @@ def _compile(section: "dict[str, Any]", machine: str, pointer: str) -> "tuple[Fi
         ) from None
     profile = seccomp_profile.parse(section, pointer)
     library = libseccomp.load(pointer)
-    program = libseccomp.compile_profile(library, profile, machine)
+    program = seccomp_filter.compile_profile(library, profile, machine)
     return Filter(program, profile.flags), library.identity
 
 

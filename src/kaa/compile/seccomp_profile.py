@@ -1,10 +1,10 @@
-"""The `linux.seccomp` object, checked and put into the kernel's and libseccomp's terms.
+"""The `linux.seccomp` object, checked and put into the kernel's terms.
 
 runtime-spec, config-linux.md, "Seccomp"; where it is silent, kaa does as runc.
 No library is needed to find a profile wrong.
 """
 
-from errno import ENOSYS, EPERM
+from errno import EPERM
 from typing import Any, NamedTuple, NoReturn
 
 from kaa.compile.seccomp import NEW_LISTENER
@@ -27,8 +27,8 @@ LOG = ACTIONS["SCMP_ACT_LOG"]
 NOTIFY = ACTIONS["SCMP_ACT_NOTIFY"]
 TRACE = ACTIONS["SCMP_ACT_TRACE"]
 
-# The largest value that libseccomp lets the action carry: below MAX_ERRNO, and 16 bits.
-_LARGEST_DATA = {"SCMP_ACT_ERRNO": 4094, "SCMP_ACT_TRACE": 0xFFFF}
+# The largest value that the action can carry: MAX_ERRNO, and SECCOMP_RET_DATA.
+_LARGEST_DATA = {"SCMP_ACT_ERRNO": 4095, "SCMP_ACT_TRACE": 0xFFFF}
 
 OPERATORS: dict[str, int] = {
     "SCMP_CMP_NE": 1,
@@ -115,11 +115,13 @@ class Profile(NamedTuple):
     def wants_enosys(self) -> bool:
         """Whether calls newer than the profile are to fail with ENOSYS.
 
-        Not when the default lets them through (a tracer is expected to know what
-        it does), and not when ENOSYS is the default anyway.
+        A C library tries a new call and falls back to an older one on ENOSYS, and only
+        then: a profile written before the call existed must not answer EPERM. The kernel
+        numbers calls in the order of their invention (roughly), so a number above all
+        that the profile names is taken for one. Where the default lets calls through it
+        applies to them as well (a tracer is expected to know what it does).
         """
-        kind = self.default & 0xFFFF0000
-        return kind not in {ALLOW, LOG, TRACE} and self.default != ERRNO | ENOSYS
+        return self.default & 0xFFFF0000 not in {ALLOW, LOG, TRACE}
 
 
 def parse(section: dict[str, Any], pointer: str) -> Profile:
@@ -170,8 +172,8 @@ def _rule(entry: Any, pointer: str) -> Rule:
 def _alternatives(comparisons: list[Comparison]) -> list[list[Comparison]]:
     """All must hold; but when two are about one argument, any suffices (as runc has it).
 
-    libseccomp cannot express two comparisons of one argument in a rule, and profiles
-    have been written for what the runtimes made of it.
+    libseccomp has no two comparisons of one argument in a rule, and profiles have been
+    written for what the runtimes made of that.
     """
     if len({comparison.argument for comparison in comparisons}) == len(comparisons):
         return [comparisons]
@@ -193,7 +195,7 @@ def _comparison(arg: Any, pointer: str) -> Comparison:
 
 
 def _action(entry: dict[str, Any], pointer: str, name: str, errno_name: str) -> int:
-    """The action as libseccomp and the kernel write it: the kind, and the errno in the low half."""
+    """SECCOMP_RET_*: the kind, and the errno in the low half."""
     action = entry.get(name)
     if type(action) is not str or action not in ACTIONS:
         what = f"unknown action {action!r}" if action else "an action is needed"

@@ -48,7 +48,7 @@ def stage(p: Program, inputs: "Inputs", userns_of: "UserNamespaceOf | None" = No
     """
     p.at("/linux/namespaces", "make a mount namespace to gather the trees in")
     p.unshare(_CLONE_NEWNS)
-    change_root(p, SLAVE, recursive=True)
+    change_root(p, SLAVE)
     p.at("", f"mount a tmpfs on {inputs.staging}")
     wanted: list[tuple[str, str | None]] = [("mode", "711")]
     top = new_mount(p, "tmpfs", wanted, NOSUID | NODEV | NOEXEC)

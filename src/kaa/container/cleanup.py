@@ -19,6 +19,10 @@ def clean_up(runtime: "Runtime", record: "Json", cgroup: "Cgroup | None", path: 
             cgroup.delete()
         except (KaaError, OSError) as error:
             runtime.warn(f"remove the cgroup of {record['id']}: {error}")
+    if record.get("notify"):
+        from kaa.container import notify_socket
+
+        notify_socket.remove(path)
     if record.get("intel_rdt"):
         from kaa.container import intel_rdt
 

@@ -15,7 +15,7 @@ from kaa.container import facts, hooks, idmap
 from kaa.container import record as records
 from kaa.container.cleanup import clean_up, run_poststop
 from kaa.container.proc import stat
-from kaa.container.state import document
+from kaa.container.state import document, limit_processes
 from kaa.errors import InitDied, KaaError, SyscallError
 from kaa.program.init import Failure, Init
 from kaa.program.program import Program
@@ -28,8 +28,17 @@ if TYPE_CHECKING:
     from kaa.cgroups.base import Cgroup
     from kaa.compile.inputs import Json
     from kaa.compile.seccomp import Filter
+    from kaa.container.intel_rdt import Group
     from kaa.container.net_devices import NetDevices
+    from kaa.container.notify_socket import NotifySocket
     from kaa.container.runtime import Runtime
+    from kaa.network.connect import Plan
+
+# in which a configuration asks for veth pairs and routes: docs/library.md, "Networks"
+NETWORK_ANNOTATIONS = frozenset(("run.kaa.networks", "run.kaa.routes"))
+
+HOST_HOOKS = ("prestart", "createRuntime")
+CONTAINER_HOOKS = ("createContainer", "startContainer")
 
 
 def create(
@@ -111,6 +120,7 @@ class Launch:
             from kaa.container import net_devices
 
             net_devices.check(runtime.caller, self.inputs.linux["netDevices"])
+        self.networks = self._plan_networks()
         self.caps = self._capabilities()
         self.filter = self._seccomp()
         self.cgroup = self._cgroup()
@@ -125,12 +135,17 @@ class Launch:
             "annotations": config.get("annotations") or {},
             "cgroup": self.cgroup.record() if self.cgroup else None,
         }
+        self.resctrl = self._resctrl()
+        if self.resctrl:
+            self.record["intel_rdt"] = self.resctrl.record()
         self.path = records.make_directory(runtime.root, id)
         self._progress = -1
         self._init: Init | None = None
         self._hooks_ran = False
         self._net_devices: NetDevices | None = None
+        self.notify: NotifySocket | None = None
         self.program = Program()
+        self._first_half: Program | None = None
         self.master = -1
 
     @property
@@ -167,6 +182,22 @@ class Launch:
             rootless=self.runtime.is_rootless,
         )
 
+    def _resctrl(self) -> "Group | None":
+        section = self.inputs.linux.get("intelRdt")
+        if section is None:
+            return None
+        from kaa.container.intel_rdt import Group, find_root
+
+        return Group.of(find_root(), section, self.record_id)
+
+    def _plan_networks(self) -> "Plan | None":
+        annotations = self.config.get("annotations")
+        if not annotations or NETWORK_ANNOTATIONS.isdisjoint(annotations):
+            return None
+        from kaa.network.connect import Plan
+
+        return Plan(self.runtime.caller, self.inputs.namespaces, annotations)
+
     @property
     def record_id(self) -> str:
         """The container's id."""
@@ -176,6 +207,13 @@ class Launch:
 
     def set_up(self, *, gate: bool) -> None:
         """Everything up to the start gate; with `gate`, a later `start` can open it."""
+        if self.runtime.caller.environ.get("NOTIFY_SOCKET"):
+            from kaa.container import notify_socket
+
+            self.record["notify"] = True
+            notify_socket.prepare(self.inputs, self.path)
+            if not gate:
+                self.notify = notify_socket.NotifySocket(self.runtime.caller, self.path)
         records.save(self.path, self.record)
         records.write_new(f"{self.path}/config.json", codec.dumps(self.config))
         records.write_new(f"{self.path}/progress", initial_progress())
@@ -194,9 +232,15 @@ class Launch:
             else:
                 self._run_stage(gate)
             self._enter_cgroup()
+            if self.resctrl:
+                self.resctrl.create(self.inputs.linux["intelRdt"])
+                self.resctrl.attach(self.init.pid)
             self._move_net_devices()
-            self._run_host_hooks()
+            if self.networks:
+                self.networks.make(self.init)
             self._run_init()
+            if not self._has_hooks("startContainer"):
+                self._limit_processes()
         except InitDied as error:
             if self.cgroup and self.cgroup.oom_kills():
                 raise KaaError(
@@ -241,6 +285,9 @@ class Launch:
         if cgroup is None:
             return
         resources = self.inputs.linux.get("resources") or {}
+        if self._has_hooks(*CONTAINER_HOOKS):
+            # they run in there, and are not the container's processes
+            resources = {key: value for key, value in resources.items() if key != "pids"}
         if not self._in_cgroup:
             cgroup.attach(self.init.pid)
         cgroup.apply(resources)
@@ -257,17 +304,17 @@ class Launch:
             self._net_devices = NetDevices(self.init, devices)
             self._net_devices.move_in()
 
-    def _run_host_hooks(self) -> None:
-        self._hooks_ran = True
-        state = document(self.record, "creating")
-        hooks.run(self.runtime, self.config, ("prestart", "createRuntime"), state)
+    def _limit_processes(self) -> None:
+        limit_processes(self.cgroup, self.config)
+
+    def _has_hooks(self, *kinds: str) -> bool:
+        hooks = self.config.get("hooks") or {}
+        return any(hooks.get(kind) for kind in kinds)
 
     def _pid_matters(self) -> bool:
         """Whether the init's program depends on its pid: hooks are told it, and the uid that
         is to start it is seen through its user namespace."""
-        hooks = self.config.get("hooks") or {}
-        inside = hooks.get("createContainer") or hooks.get("startContainer")
-        return bool(inside) or self.inputs.in_user_namespace
+        return self._has_hooks(*HOST_HOOKS, *CONTAINER_HOOKS) or self.inputs.in_user_namespace
 
     def _compile(self, uid: int) -> None:
         from kaa.compile import container as compiler
@@ -275,11 +322,16 @@ class Launch:
         inputs = self.inputs
         pid = 1 if inputs.namespaces.get("pid") == "" else self.init.pid
         self.program = Program(self.init.slots)
-        self._gate = compiler.init(
+        furnished = compiler.furnish(self.program, inputs, self._stage)
+        if self._has_hooks(*HOST_HOOKS):
+            # they run between the two halves
+            self._first_half = self.program
+            self.program = Program(self.init.slots)
+        self._gate = compiler.finish(
             self.program,
             inputs,
             self.caps,
-            stage=self._stage,
+            furnished,
             listener=self._listener,
             uid=uid,
             filter=self.filter,
@@ -288,9 +340,17 @@ class Launch:
         )
 
     def _run_init(self) -> None:
+        self._hooks_ran = True
+        if self._first_half is not None:
+            self._run(self._first_half)
+            state = document(self.record, "creating")
+            hooks.run(self.runtime, self.config, HOST_HOOKS, state)
+        self._run(self.program)
+
+    def _run(self, program: Program) -> None:
         try:
-            self.init.send(self.program)
-            reply = self.init.receive(self.program)
+            self.init.send(program)
+            reply = self.init.receive(program)
         except Failure as failure:
             failure.reply.close()
             raise self._explain(failure) from None
@@ -319,7 +379,7 @@ class Launch:
                 self.init.socket,
             )
         try:
-            self.init.wait_exec(self.program)
+            self.init.wait_exec(self.program, self._limit_processes)
         except Stopped as stopped:
             raise hooks.start_error(stopped) from None
 
@@ -352,6 +412,8 @@ class Launch:
 
     def close(self) -> None:
         """Let go of the container, which lives on."""
+        if self.notify is not None:
+            self.notify.close()
         if self._net_devices is not None:
             self._net_devices.close()
         self.init.close()
@@ -361,6 +423,8 @@ class Launch:
         """Remove everything that was made; never raises."""
         if self.master >= 0:
             posix.close(self.master)
+        if self.notify is not None:
+            self.notify.close()
         if self._net_devices is not None:
             try:
                 self._net_devices.move_back()

@@ -68,7 +68,7 @@ def exec(
     config = records.load_config(runtime.root, id)
     doc = process_document(config["process"], process, args, overrides or {})
     check_terminal(bool(doc.get("terminal")), console_socket, detach)
-    entry = _Entry(runtime, record, {**config, "process": doc}, preserve_fds, cgroups or [])
+    entry = Entry(runtime, record, {**config, "process": doc}, preserve_fds, cgroups or [])
     foreground = None if detach else Foreground()
     try:
         master = entry.enter()
@@ -157,7 +157,7 @@ def _with_caps(own: "Json", added: list[str]) -> "Json":
     return {**own, **sets, "ambient": ambient}
 
 
-class _Entry:
+class Entry:
     """A process on its way into a container."""
 
     def __init__(

@@ -38,11 +38,11 @@ def explain(runtime: "Runtime", bundle: str, id: str = "example") -> str:
     else:
         parts[1] = text_of(first)
     init = Program(first.slots)
-    compiler.init(
+    compiler.finish(
         init,
         inputs,
         caps,
-        stage=stage,
+        compiler.furnish(init, inputs, stage),
         listener=listener,
         uid=runtime.caller.euid,
         filter=None,

@@ -91,16 +91,13 @@ class Group:
             except OSError as error:
                 raise self._failure(error, f"make the resctrl group {path}") from None
             if path == self.path:
-                self._set_shares(section)
+                self.set_shares(section)
 
-    def _set_shares(self, section: "Json") -> None:
+    def set_shares(self, section: "Json") -> None:
+        """Write the shares of the class of service; what is not named stays as it is."""
         lines = _lines(section)
         if lines:
             self._write(f"{self.path}/schemata", "".join(f"{line}\n" for line in lines))
-
-    def update(self, section: "Json") -> None:
-        """Set other shares for the class of service."""
-        self._set_shares(section)
 
     def attach(self, pid: int) -> None:
         """Put a process with one thread in; what it starts follows."""

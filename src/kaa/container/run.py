@@ -67,16 +67,22 @@ def run(
             launch.undo()
             lock.forget()
             raise
-        if foreground is None:
+    if foreground is None:
+        try:
+            if launch.notify:
+                launch.notify.await_ready(launch.init.pid, launch.init.pidfd)
+        finally:
             launch.close()
-            return 0
+        return 0
     try:
+        if launch.notify:
+            launch.notify.serve()
         code = foreground.wait()
     finally:
         foreground.close()
         launch.close()
     if not keep:
-        _remove(runtime, launch)
+        remove(runtime, launch)
     return code
 
 
@@ -88,7 +94,8 @@ def check_terminal(terminal: bool, console_socket: str, detach: bool) -> None:
         raise KaaError("cannot use console socket if runc will not detach or allocate tty")
 
 
-def _remove(runtime: "Runtime", launch: Launch) -> None:
+def remove(runtime: "Runtime", launch: Launch) -> None:
+    """Remove the container at its end; fine if somebody else did."""
     with records.Lock(runtime.root, launch.record["id"]) as lock:
         if not posix.access(launch.path, posix.F_OK):
             return  # somebody deleted it meanwhile

@@ -6,7 +6,7 @@ from kaa.container import hooks
 from kaa.container import record as records
 from kaa.container.console import connect
 from kaa.container.proc import open_pidfd
-from kaa.container.state import cgroup_of, document, status
+from kaa.container.state import cgroup_of, document, limit_processes, status
 from kaa.errors import HookError, InitDied, KaaError, NotRunning
 from kaa.program.op import Op
 from kaa.program.progress import Stopped, await_end, check_executed
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kaa.compile.inputs import Json
+    from kaa.container.notify_socket import NotifySocket
     from kaa.container.runtime import Runtime
 
 _REFUSALS = {
@@ -39,12 +40,42 @@ def start(runtime: "Runtime", id: str) -> None:
             raise NotRunning(_REFUSALS[now])
         path = records.directory(runtime.root, id)
         config = records.load_config(runtime.root, id)
+        notify = _notify_socket(runtime, record, path)
         progress = posix.open(f"{path}/progress", posix.O_RDWR | posix.O_CLOEXEC)
         try:
             _open_gate(runtime, config, record, path, progress)
+            run_poststart(runtime, config, record)
+        except BaseException:
+            if notify:
+                notify.close()
+            raise
         finally:
             posix.close(progress)
-        run_poststart(runtime, config, record)
+    if notify:
+        _await_ready(notify, record)
+
+
+def _notify_socket(runtime: "Runtime", record: "Json", path: str) -> "NotifySocket | None":
+    """Where the process will say that it is ready, if somebody wants to know."""
+    if not record.get("notify") or not runtime.caller.environ.get("NOTIFY_SOCKET"):
+        return None
+    from kaa.container.notify_socket import NotifySocket
+
+    return NotifySocket(runtime.caller, path)
+
+
+def _await_ready(notify: "NotifySocket", record: "Json") -> None:
+    try:
+        pidfd = open_pidfd(record["pid"], record["start_time"])
+    except ProcessLookupError:
+        return  # it has ended already
+    else:
+        try:
+            notify.await_ready(record["pid"], pidfd)
+        finally:
+            posix.close(pidfd)
+    finally:
+        notify.close()
 
 
 def _open_gate(
@@ -64,7 +95,7 @@ def _open_gate(
             filter = seccomp_filter(runtime, section)
             state = document(record, "created")
             hand_over_listener(runtime, filter, state, pidfd, progress, connection)
-        await_end(connection, pidfd)
+        await_end(connection, pidfd, lambda: limit_processes(cgroup_of(record), config))
     finally:
         connection.close()
         posix.close(pidfd)

@@ -117,6 +117,13 @@ def _owner(uid: int) -> str:
         return f"#{uid}"
 
 
+def limit_processes(cgroup: "Cgroup | None", config: "Json") -> None:
+    """The limit on processes, once the hooks that run in the container's cgroup are over."""
+    pids = ((config.get("linux") or {}).get("resources") or {}).get("pids")
+    if cgroup is not None and pids:
+        cgroup.apply({"pids": pids})
+
+
 def wait_dead(record: "Json", timeout_s: float) -> bool:
     """Wait for the end of the container's init; False when the time is over."""
     end = monotonic() + timeout_s

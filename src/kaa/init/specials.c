@@ -203,6 +203,19 @@ static long op_listener(const u64 *a)
     return 0;
 }
 
+/* Behind the gate, where nothing is sent otherwise: says that this point is reached, and waits. */
+static long op_sync(void)
+{
+    char word = 'S';
+    long r = SYS6(sendto, init.command, &word, 1, MSG_NOSIGNAL, 0, 0);
+    if (is_error(r))
+        return r;
+    do
+        r = SYS3(read, init.command, &word, 1);
+    while (r == -EINTR);
+    return is_error(r) ? r : r == 1 ? 0 : -EPIPE;
+}
+
 long run_special(unsigned op, const u64 *a)
 {
     switch ((enum special)op) {
@@ -242,6 +255,8 @@ long run_special(unsigned op, const u64 *a)
         return op_listener(a);
     case SPECIAL_peek:
         return op_peek(a);
+    case SPECIAL_sync:
+        return op_sync();
     case SPECIAL_COUNT:
         break;
     }

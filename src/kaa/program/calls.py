@@ -111,6 +111,7 @@ SPECIALS: dict[str, str] = {
     "home": "fd uid address length",
     "listener": "fd",
     "peek": "address width",
+    "sync": "",
 }
 
 SPECIAL = 0x8000

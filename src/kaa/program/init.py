@@ -30,6 +30,7 @@ from kaa.program.wire import MAGIC, PROGRESS, REPLY, encode, initial_progress
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from collections.abc import Callable
 
     from kaa.caller import Caller
     from kaa.program.op import Op
@@ -217,9 +218,12 @@ class Init:
         return reply
 
     def _receive(self, size: int) -> tuple[bytes, list[int]]:
-        data, ancillary, flags, _ = self.socket.recvmsg(
-            size, CMSG_SPACE(4 * _MAX_FDS), MSG_CMSG_CLOEXEC
-        )
+        try:
+            data, ancillary, flags, _ = self.socket.recvmsg(
+                size, CMSG_SPACE(4 * _MAX_FDS), MSG_CMSG_CLOEXEC
+            )
+        except ConnectionResetError:  # it died with our program unread
+            raise self._died() from None
         fds: list[int] = []
         for level, kind, payload in ancillary:
             if level == SOL_SOCKET and kind == SCM_RIGHTS:
@@ -268,12 +272,14 @@ class Init:
         except OSError:
             raise self._died() from None
 
-    def wait_exec(self, program: Program) -> None:
+    def wait_exec(
+        self, program: Program, on_sync: "Callable[[], None] | None" = None
+    ) -> None:
         """Wait until the process was executed (or has ended right after it).
 
         The last word is the progress file's. Raises Stopped when an op failed.
         """
-        await_end(self.socket, self.pidfd)
+        await_end(self.socket, self.pidfd, on_sync)
         check_executed(self.progress, program.op)
 
     def kill(self) -> None:

@@ -1,6 +1,7 @@
 """How far a kaa-init has come, from the progress file: for whoever waits for the execve."""
 
 import posix
+from _socket import MSG_NOSIGNAL
 from _struct import unpack_from
 from select import POLLIN, poll
 
@@ -26,8 +27,12 @@ class Stopped(Exception):
         self.said = said
 
 
-def await_end(socket: "socket", pidfd: int) -> None:
+def await_end(
+    socket: "socket", pidfd: int, on_sync: "Callable[[], None] | None" = None
+) -> None:
     """Wait for end of file on the socket, or for the end of the process behind `pidfd` (or -1).
+
+    `on_sync` is called when the program comes to its `sync`, which waits for it.
 
     Another thread's fork may hold the far end open, so end of file can come late.
     """
@@ -37,8 +42,18 @@ def await_end(socket: "socket", pidfd: int) -> None:
         waiting.register(pidfd, POLLIN)
     while True:
         for fd, _ in waiting.poll():
-            if fd == pidfd or not socket.recv(1):
+            if fd == pidfd or not _receive(socket):
                 return
+            if on_sync:
+                on_sync()
+            socket.send(b"C", MSG_NOSIGNAL)
+
+
+def _receive(socket: "socket") -> bytes:
+    try:
+        return socket.recv(1)
+    except ConnectionResetError:  # it ended with our last word unread
+        return b""
 
 
 def check_executed(progress: int, op_at: "Callable[[int], Op]") -> None:

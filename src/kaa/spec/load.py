@@ -1,6 +1,7 @@
 """config.json and its parts, from files and bytes to dictionaries that can be relied upon."""
 
 import posix
+from errno import EINVAL
 
 from kaa import codec
 from kaa.errors import ConfigError, strerror
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 NAME = "config.json"
+_S_IFMT, _S_IFREG = 0o170000, 0o100000
 MAX_SIZE = 16 << 20  # bytes; the largest real configurations are below one MiB
 
 
@@ -26,9 +28,17 @@ def load(bundle: str) -> "Json":
     path = f"{bundle}/{NAME}"
     try:
         data = _read(path)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if _is_missing(bundle):
+            raise ConfigError(
+                f"bundle {bundle}: {strerror(error.errno or 0)}", path=bundle, errno=error.errno
+            ) from None
         raise ConfigError(
-            f"JSON specification file {NAME} not found", path=path, call="open"
+            f"JSON specification file {NAME} not found",
+            path=path,
+            call="open",
+            errno=error.errno,
+            hint=f"looked for {path}",
         ) from None
     except OSError as error:
         raise ConfigError(
@@ -39,10 +49,20 @@ def load(bundle: str) -> "Json":
     return parse(data, path)
 
 
-def _read(path: str) -> bytes:
-    """Everything in the file, or the first byte too much. Raises OSError."""
-    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+def _is_missing(path: str) -> bool:
     try:
+        posix.stat(path)
+    except OSError:
+        return True
+    return False
+
+
+def _read(path: str) -> bytes:
+    """Everything in the file, or the first byte too much. Raises OSError; a fifo does not block."""
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
+    try:
+        if posix.fstat(fd).st_mode & _S_IFMT != _S_IFREG:
+            raise OSError(EINVAL, "Not a regular file", path)
         chunks = []
         left = MAX_SIZE + 1
         while left > 0 and (chunk := posix.read(fd, min(left, 1 << 16))):

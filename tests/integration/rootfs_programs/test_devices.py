@@ -156,6 +156,14 @@ def test_a_bound_dev_is_left_alone(rig: Rig, tmp: Path) -> None:
         assert result.lines == ["null"]
 
 
+def test_a_mount_on_a_device_stays(rig: Rig) -> None:
+    mounts = [bind("/dev/zero", "/dev/tty"), DEV, bind("/dev/urandom", "/dev/random")]
+    result = rig.run("stat -c %t:%T /dev/random /dev/tty /dev/null", mounts)
+    assert result.lines == ["1:9", "5:0", "1:3"]
+    result = rig.run("stat -c %t:%T /dev/random", [bind("/dev/urandom", "/dev/random")])
+    assert result.lines == ["1:9"]
+
+
 def test_read_only_dev(rig: Rig) -> None:
     dev = {**DEV, "options": [*DEV["options"], "ro"]}
     result = rig.run(

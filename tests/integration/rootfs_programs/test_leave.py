@@ -106,6 +106,21 @@ def test_without_a_mount_namespace(rig: Rig) -> None:
     assert caught.value.pointer == "/root/readonly"
 
 
+def test_binds_without_a_mount_namespace_are_the_hosts_own(rig: Rig, tmp: Path) -> None:
+    (tmp / "volume").mkdir()
+    try:
+        rig.run("ls /v", [bind(tmp / "volume", "/v", "rbind")], namespaces=("pid",))
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        (found,) = [line for line in lines if f" {rig.root}/v " in line]
+        # a mount below the source must not show here
+        subprocess.run(["mount", "-t", "tmpfs", "t", rig.root / "v"], check=True)
+        assert not os.path.ismount(tmp / "volume")
+    finally:
+        while f" {rig.root}/v " in Path("/proc/self/mountinfo").read_text():
+            subprocess.run(["umount", rig.root / "v"], check=True)
+    assert "/volume" in found
+
+
 def test_a_thousand_binds(rig: Rig, tmp: Path) -> None:
     (tmp / "source").mkdir()
     mounts = [bind(tmp / "source", f"/m/{i}", "rbind", "rprivate", "ro") for i in range(1000)]

@@ -97,6 +97,13 @@ def test_hundreds_are_cheap(rig: Rig) -> None:
     assert (result.ops - bare.ops) / len(masked) < 10
 
 
+@pytest.mark.parametrize("name", ["maskedPaths", "readonlyPaths"])
+def test_the_root_cannot_be_covered(rig: Rig, name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        rig.run("true", [PROC], **{name: ["/x", "/x/.."]})  # type: ignore[arg-type]
+    assert caught.value.pointer == f"/linux/{name}/1"
+
+
 def test_without_a_mount_namespace(rig: Rig) -> None:
     from kaa.compile import masks
     from kaa.compile.root import Root

@@ -131,6 +131,18 @@ def test_rootfs_propagation(rig: Rig, name: str, expected: str) -> None:
     assert host_mounts() == before
 
 
+def test_shared_propagation_without_a_pivot_leaves_the_host_its_mounts(rig: Rig, tmp: Path) -> None:
+    (tmp / "proc").mkdir()
+    subprocess.run(["mount", "-t", "proc", "p", tmp / "proc"], check=True)
+    rig.full_mounts = ("/proc", "/sys", str(tmp / "proc"))
+    before = Path("/proc/self/mountinfo").read_text()
+    try:
+        rig.run("true", [PROC], no_pivot=True, rootfsPropagation="rshared")
+        assert Path("/proc/self/mountinfo").read_text() == before
+    finally:
+        subprocess.run(["umount", tmp / "proc"], check=True)
+
+
 def test_unknown_rootfs_propagation(rig: Rig) -> None:
     with pytest.raises(ConfigError, match="loud") as caught:
         rig.run("true", [], rootfsPropagation="loud")

@@ -11,7 +11,7 @@ from kaa.compile.inputs import Inputs
 from kaa.compile.mount_options import known_options
 from kaa.errors import ConfigError
 from kaa.program.op import SKIP
-from kaa.program.program import Program
+from kaa.program.program import Program, Ref
 from kaa.program.wire import encode
 
 MOUNTS: list[dict[str, Any]] = [
@@ -102,8 +102,6 @@ def test_nothing_of_the_host_is_named_after_the_pivot() -> None:
     after = calls(p)[calls(p).index("pivot_root") :]
     assert after == [
         "pivot_root",
-        "mount_setattr",
-        "close",
         "umount2",
         "chdir",
         "mount_setattr",
@@ -118,11 +116,33 @@ def test_pivot_errors_are_never_ignored() -> None:
             assert op.policy == 0
 
 
+def strings(p: Program, call: str, argument: int) -> list[str]:
+    """That argument of every such call, where it is a string."""
+    return [
+        p.data[op.args[argument].offset :].split(b"\0")[0].decode()
+        for op in p.ops
+        if op.call == call and type(op.args[argument]) is Ref
+    ]
+
+
+def test_mount_label() -> None:
+    label = "system_u:object_r:container_file_t:s0:c1,c2"
+    mounted: list[dict[str, Any]] = [
+        {"destination": "/proc", "type": "proc"},
+        {"destination": "/a", "type": "tmpfs"},
+        {"destination": "/b", "type": "tmpfs", "options": ["silent", "size=1m"]},
+        {"destination": "/q", "type": "mqueue"},
+    ]
+    p, _ = compiled(mounted, mountLabel=label)
+    assert strings(p, "fsconfig", 2).count("context") == 1
+    assert strings(p, "fsconfig", 3).count(label) == 1
+    assert strings(p, "mount", 4) == [f'context="{label}",size=1m']
+    assert strings(p, "fsetxattr", 1) == ["security.selinux"]
+
+
 def test_a_staged_bind_is_opened_by_number() -> None:
     p, _ = compiled(MOUNTS, staged=True)
-    gather = [op for op in p.ops if op.call == "open_tree"]
-    strings = [p.data[op.args[1].offset :].split(b"\0")[0].decode() for op in gather]
-    assert strings[:4] == ["/bundle/rootfs", "/srv", "rootfs", "2"]
+    assert strings(p, "open_tree", 1)[:4] == ["/bundle/rootfs", "/srv", "rootfs", "2"]
 
 
 def test_device_replacement_and_skipping() -> None:

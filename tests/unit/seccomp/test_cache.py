@@ -14,7 +14,7 @@ import pytest
 from unit.seccomp import bpf
 from unit.seccomp.profiles import compiled, load, rule, section
 
-from kaa.compile import libseccomp, seccomp, seccomp_cache
+from kaa.compile import libseccomp, seccomp, seccomp_cache, seccomp_filter
 from kaa.errors import ConfigError
 
 US = os.geteuid()
@@ -32,13 +32,13 @@ def get(directory: Path, profile: dict[str, Any] = PROFILE, uid: int = US) -> se
 def compiles(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     """A list that grows with every compilation."""
     count: list[None] = []
-    real = libseccomp.compile_profile
+    real = seccomp_filter.compile_profile
 
     def counted(*args: Any) -> bytes:
         count.append(None)
         return real(*args)
 
-    monkeypatch.setattr(libseccomp, "compile_profile", counted)
+    monkeypatch.setattr(seccomp_filter, "compile_profile", counted)
     return count
 
 
@@ -168,8 +168,9 @@ def test_a_changed_library_is_noticed(
 
 def test_the_identity_is_of_all_that_matters() -> None:
     text = libseccomp.load().identity.decode()
-    for name in ("libseccomp.so.2\n", "libseccomp.py", "seccomp_bpf.py", "seccomp_profile.py"):
-        assert name in text
+    modules = ("libseccomp", "seccomp_bpf", "seccomp_filter", "seccomp_profile")
+    for name in ("libseccomp.so.2", *[f"{module}.py" for module in modules]):
+        assert f"/{name}\n" in text
 
 
 def test_an_unknown_library_file_means_no_cache(

@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from unit.seccomp import bpf
-from unit.seccomp.profiles import NUMBERS, compiled
+from unit.seccomp.profiles import NUMBERS, arg, compiled, rule, section
+
+from kaa.errors import ConfigError
 
 ARCH = {"x86_64": bpf.X86_64, "aarch64": bpf.AARCH64}
 KINDS = {
@@ -42,14 +44,16 @@ def holds(comparison: dict[str, Any], args: tuple[int, ...]) -> bool:
             return value >= other
         case "GT":
             return value > other
-    return bool(value & other == comparison["valueTwo"])
+    return bool(value & other == comparison["valueTwo"] & other)  # as libseccomp has it
 
 
 def verdict(profile: dict[str, Any], machine: str, nr: int, args: tuple[int, ...]) -> int:
-    """The profile read from top to bottom."""
+    """The profile read from top to bottom, rules without arguments first."""
     numbers = NUMBERS[machine]
     default = action_of(profile, "defaultAction", "defaultErrnoRet")
-    for entry in profile["syscalls"]:
+    for entry in sorted(profile["syscalls"], key=lambda entry: bool(entry["args"])):
+        if action_of(entry, "action", "errnoRet") == default:
+            continue
         if nr not in [numbers.get(name) for name in entry["names"]]:
             continue
         comparisons = entry["args"]
@@ -77,7 +81,7 @@ def comparisons(draw: st.DrawFn) -> dict[str, Any]:
         "index": draw(st.integers(0, 5)),
         "op": f"SCMP_CMP_{operator}",
         "value": value,
-        "valueTwo": draw(words) & value if operator == "MASKED_EQ" else 0,
+        "valueTwo": draw(words) if operator == "MASKED_EQ" else 0,
     }
 
 
@@ -91,13 +95,13 @@ def actions(draw: st.DrawFn, name: str, errno: str) -> dict[str, Any]:
 
 @st.composite
 def profiles(draw: st.DrawFn) -> dict[str, Any]:
-    """Rules for one call all have one action: libseccomp promises no order among others."""
+    """Rules for one call often overlap, with one action or several."""
     names = sorted(NUMBERS["x86_64"])
     profile: dict[str, Any] = draw(actions("defaultAction", "defaultErrnoRet"))
     profile["syscalls"] = []
     for name in draw(st.lists(st.sampled_from(names), unique=True, max_size=len(names))):
-        action = draw(actions("action", "errnoRet"))
-        for _ in range(draw(st.integers(1, 3))):
+        for _ in range(draw(st.integers(1, 4))):
+            action = draw(actions("action", "errnoRet"))
             args = draw(st.lists(comparisons(), max_size=3))
             also = draw(st.sampled_from([[], ["no_such_call"]]))
             profile["syscalls"].append({"names": [name, *also], "args": args} | action)
@@ -119,33 +123,26 @@ def calls(draw: st.DrawFn, profile: dict[str, Any], machine: str) -> tuple[int, 
     return nr, tuple(draw(st.one_of(near, near, words)) for _ in range(6))
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), machine=st.sampled_from(sorted(ARCH)))
 def test_the_filter_says_what_the_profile_says(data: st.DataObject, machine: str) -> None:
     profile = data.draw(profiles())
-    program = compiled(profile, machine).program
+    try:
+        program = compiled(profile, machine).program
+    except ConfigError:
+        reject()  # two actions for the same arguments
     for _ in range(12):
         nr, args = data.draw(calls(profile, machine))
         assert bpf.run(program, ARCH[machine], nr, args) == verdict(profile, machine, nr, args)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(data=st.data())
-def test_the_same_as_a_binary_tree(data: st.DataObject) -> None:
-    """With many calls libseccomp builds a tree: nothing may change but the speed."""
-    profile = data.draw(profiles())
-    many = ["accept", "bind", "chdir", "dup", "execve", "fcntl", "getpid", "ioctl", "kill"]
-    many += ["link", "mprotect", "nanosleep", "open", "pipe", "readv", "shmat", "times"]
-    many += ["umask", "vfork", "wait4", "fsync", "flock", "getuid", "getgid", "listen"]
-    many += ["msgget", "pause", "poll", "rename", "select", "semget", "stat", "uname", "utime"]
-    other = "SCMP_ACT_LOG" if profile["defaultAction"] != "SCMP_ACT_LOG" else "SCMP_ACT_ALLOW"
-    last = {"names": [*many, "close_range"], "action": other, "args": []}
-    if any("close_range" in entry["names"] for entry in profile["syscalls"]):
-        last["names"] = [*many, "execveat"]
-    wider = profile | {"syscalls": [*profile["syscalls"], last]}
-    known = profile | {"syscalls": [*profile["syscalls"], last | {"names": last["names"][-1:]}]}
-    tree, plain = compiled(wider).program, compiled(known).program
-    for _ in range(12):
-        nr, args = data.draw(calls(profile, "x86_64"))
-        if nr in NUMBERS["x86_64"].values():
-            assert bpf.run(tree, bpf.X86_64, nr, args) == bpf.run(plain, bpf.X86_64, nr, args)
+def test_what_libseccomp_gets_wrong() -> None:
+    """Found by the test above, when libseccomp 2.5.4 made the programs: it denied this call."""
+    profile = section(
+        "TRACE",
+        rule("ALLOW", "getcwd", args=[arg(0, "GE", 3594867), arg(0, "LT", 0), arg(0, "LT", 0)]),
+        rule("ALLOW", "getcwd", args=[arg(4, "NE", 0), arg(0, "NE", 0), arg(1, "NE", 0)]),
+        rule("ALLOW", "getcwd", args=[arg(0, "GT", 0), arg(2, "NE", 0), arg(4, "NE", 1851892)]),
+    )
+    program = compiled(profile).program
+    assert bpf.run(program, bpf.X86_64, 79, (1851892, 0, 2**31 - 1)) == bpf.ALLOW
