@@ -88,7 +88,12 @@ class HookError(KaaError):
 
 
 class SyscallError(KaaError):
-    """A system call failed in kaa-init; `pointer` is the config property it was for."""
+    """A system call failed in kaa-init; `pointer` is the config property it was for.
+
+    `call` is its name, `errno` the number, `reason` says in words what it was to do.
+    """
+
+    reason = ""
 
 
 class InitDied(KaaError):

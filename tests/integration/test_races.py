@@ -35,12 +35,12 @@ def race(container: Container, first: Path, second: Path) -> list[str]:
         while time.monotonic() < end:
             result = container.run()
             starts += 1
-            assert "Traceback" not in result.err, result
+            result.sane()
             if result.code == 0:
                 seen.append(result.out)
             else:
                 container.delete("--force")
-    assert starts >= 5, f"only {starts} starts: a slow machine, or a runtime that hangs"
+    assert seen, f"inconclusive: none of {starts} starts succeeded"
     return seen
 
 

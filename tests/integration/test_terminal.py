@@ -88,9 +88,11 @@ def test_a_long_path_of_the_console_socket(interactive: Container, tmp: Path) ->
     descriptor = os.open(directory, os.O_PATH)
     try:
         console = ConsoleSocket(Path(f"/proc/self/fd/{descriptor}/console.sock"))
-        interactive.create("--console-socket", directory / "console.sock").ok()
-        os.close(console.receive()[0])
-        console.close()
+        try:
+            interactive.create("--console-socket", directory / "console.sock").ok()
+            os.close(console.receive()[0])
+        finally:
+            console.close()
     finally:
         os.close(descriptor)
 

@@ -17,39 +17,42 @@ UNKNOWN = 255  # somebody else has collected it: the status that asyncio reports
 class Child:
     """A process and its end. Every method may be called from any thread.
 
-    Takes over `pidfd`. With `collect` False the process is not our child: its
-    end is seen, its exit status is not.
+    Takes over `pidfd`. With `ours` False it may be somebody else's child: then
+    its end is seen, and `returncode` stays None.
     """
 
-    def __init__(self, pid: int, pidfd: int, *, collect: bool = True) -> None:
+    def __init__(self, pid: int, pidfd: int, *, ours: bool = True) -> None:
         self.pid = pid
         self.pidfd = pidfd
         self.ended = False
         self.returncode: int | None = None
-        self._collect = collect
+        self._ours = ours
+        self._collect = True
         self._lock = threading.Lock()
         self._close = weakref.finalize(self, os.close, pidfd)
 
     def poll(self) -> bool:
         """Whether it has ended; `returncode` is set then, negative for a signal."""
         with self._lock:
-            if self.ended or not self._close.alive:
-                return self.ended
-            if self._collect:
-                try:
-                    found = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG)
-                except ChildProcessError:
-                    self._collect = False
-                    self.returncode = UNKNOWN if self._readable() else None
-                else:
-                    if found is None:
-                        return False
+            if not self.ended and self._close.alive:
+                self._look()
+            return self.ended
+
+    def _look(self) -> None:
+        if self._collect:
+            try:
+                found = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG)
+            except ChildProcessError:
+                self._collect = False
+            else:
+                if found is not None:
                     exited = found.si_code == os.CLD_EXITED
                     self.returncode = found.si_status if exited else -found.si_status
                     self.ended = True
-                    return True
-            self.ended = self._readable()
-            return self.ended
+                return
+        if self._readable():
+            self.returncode = UNKNOWN if self._ours else None
+            self.ended = True
 
     def _readable(self) -> bool:
         waiting = select.poll()

@@ -234,7 +234,7 @@ class Config:
         pids: int | None = None,
         cpus: float | None = None,
     ) -> None:
-        """Limit memory (bytes, or "64M"), the number of processes, and processors (0.5: half a one).
+        """Limit memory (bytes, or "64M"), the number of processes, and processors (0.5: half).
 
         What is None stays as it is.
         """
@@ -292,7 +292,7 @@ class Config:
         env: Mapping[str, str] | None = None,
         timeout: int | None = None,
     ) -> None:
-        """Run a program at `kind` ("createRuntime", "poststop", ...): config.md, "POSIX-platform Hooks".
+        """Run a program at `kind` ("createRuntime", "poststop", ...): config.md, hooks.
 
         `path` is absolute; `args` come after the program's own name; `timeout` is in seconds.
         """

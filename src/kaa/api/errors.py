@@ -45,7 +45,7 @@ class TimeoutExpired(KaaError):
 
 
 class OutputLimitExceeded(KaaError):
-    """The process wrote more than `limit` bytes, and was killed; the rest is in `stdout`, `stderr`."""
+    """The process wrote more than `limit` bytes and was killed; those are in `stdout` and `stderr`."""
 
     def __init__(
         self,

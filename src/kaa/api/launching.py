@@ -70,7 +70,7 @@ class ScratchLaunch(Launch):
         scratch = self._scratch
         p.at("/root/path", "make a mount namespace for the throw-away root")
         p.unshare(_CLONE_NEWNS)
-        change_root(p, SLAVE, recursive=True)
+        change_root(p, SLAVE)
         p.at("/root/path", f"open the lower layer {self._lower}")
         p.chdir(self._lower)
         p.at("/root/path", f"mount the memory of the throw-away root on {scratch}")

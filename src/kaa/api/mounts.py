@@ -45,7 +45,12 @@ class Mount:
 
     @classmethod
     def tmpfs(
-        cls, destination: str, *, size: int | str = "", mode: int = 0o755, options: tuple[str, ...] = ()
+        cls,
+        destination: str,
+        *,
+        size: int | str = "",
+        mode: int = 0o755,
+        options: tuple[str, ...] = (),
     ) -> "Mount":
         """An empty directory in memory, of at most `size` bytes."""
         limits = (f"size={parse_size(size)}",) if size else ()

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from kaa.api.child import UNKNOWN, Child
 from kaa.api.errors import OutputLimitExceeded, TimeoutExpired
@@ -165,7 +165,7 @@ class Process:
                 except OSError:
                     pass  # nobody reads what was still to be written
 
-    def __enter__(self) -> "Process":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:

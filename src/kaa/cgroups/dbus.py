@@ -44,7 +44,7 @@ class Manager:
     def __init__(self, addresses: list[str], *, user: bool) -> None:
         site_packages.enable()
         try:
-            import jeepney  # type: ignore[import-untyped]
+            import jeepney
         except ImportError:
             raise CgroupError(
                 "the Python package jeepney is needed to talk to systemd",

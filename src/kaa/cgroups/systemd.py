@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from kaa.caller import Caller
-    from kaa.cgroups.conversions import Json
+    from kaa.cgroups.conversions import Json, Setting
     from kaa.cgroups.dbus import Manager
     from kaa.cgroups.layout import Hierarchy, Layout
     from kaa.cgroups.unit_properties import Property
+    from kaa.program.program import Program
 
 
 class _InScope(Cgroup):
@@ -36,6 +37,8 @@ class _InScope(Cgroup):
     resources: "Json" = {}
     annotations: dict[str, str] = {}
     systemd = 0
+
+    _told: "dict[str, tuple[str, Any]]" = {}
 
     def _manager(self) -> "Manager":
         from kaa.cgroups.dbus import Manager
@@ -57,9 +60,14 @@ class _InScope(Cgroup):
     def create(self) -> None:
         """Nothing: a scope is made of a process, in `attach`."""
 
+    def enter_ops(self, program: "Program") -> bool:
+        """Only systemd can move the process in."""
+        return False
+
     def attach(self, pid: int) -> None:
         """Have systemd make the scope around the process, with all its limits."""
-        properties = self._properties(pid)
+        limits = self._limits(self.resources)
+        properties = self._properties(pid, limits)
         with self._manager() as manager:
             job = self._start(manager, properties)
             self.made = []  # from here on what is in the cgroup is ours
@@ -70,6 +78,7 @@ class _InScope(Cgroup):
                 pointer=POINTER,
                 hint=f"`journalctl --unit {self.scope.unit}` may say more",
             )
+        self._told = dict(limits)
         self._check_place(pid)
         self._complete()
         if self.version == 1:
@@ -96,11 +105,15 @@ class _InScope(Cgroup):
             f"start {self.scope.unit} in {self.scope.slice}: {error.message}", pointer=POINTER
         )
 
-    def _properties(self, pid: int) -> "list[Property]":
+    def _limits(self, resources: "Json") -> "list[Property]":
+        from kaa.cgroups import unit_properties
+
+        return unit_properties.limits(self.settings(resources, update=False), self.systemd)
+
+    def _properties(self, pid: int, limits: "list[Property]") -> "list[Property]":
         from kaa.cgroups import unit_properties
         from kaa.cgroups.device_rules import device_list
 
-        limits = unit_properties.limits(self.settings(self.resources, update=False), self.systemd)
         # a user's systemd has no power over devices
         devices = [] if self.user else unit_properties.devices(device_list(self.resources))
         io = "BlockIOAccounting" if self.version == 1 else "IOAccounting"
@@ -145,26 +158,20 @@ class _InScope(Cgroup):
                 self._lost(hierarchy, error, "create cgroup")
 
     def apply(self, resources: "Json", *, update: bool = False) -> None:
-        """Also tells systemd, or the next reload would bring back what it knows.
-
-        `attach` has told it the first limits.
-        """
+        """Also tells systemd, or the next reload would bring back what it knows."""
         super().apply(resources, update=update)
-        if not update:
-            return
-        properties = self._updated(resources)
-        if properties:
-            with self._manager() as manager:
-                manager.set_properties(self.scope.unit, properties)
-            # systemd rounds
-            super().apply(resources, update=True)
+        if self._told and not update:
+            news = [p for p in self._limits(resources) if self._told.get(p[0]) != p[1]]
+            if not news:
+                return  # `attach` has told it all
+        settings = self.settings(resources, update=True)
+        if settings:
+            self._tell(settings)
+            super().apply(resources, update=update)  # exactly: systemd rounds
 
-    def _updated(self, resources: "Json") -> "list[Property]":
+    def _tell(self, settings: "list[Setting]") -> None:
         from kaa.cgroups import unit_properties
 
-        settings = self.settings(resources, update=True)
-        if not settings:
-            return []
         # where only the quota changes, the period in force counts too, and the other way round
         bandwidth = [
             (file, files.read_or(self.file_path(file)), f"{RESOURCES}/cpu")
@@ -173,7 +180,9 @@ class _InScope(Cgroup):
         ]
         in_force = [setting for setting in bandwidth if setting[1]]
         with self._manager() as manager:
-            return unit_properties.limits([*settings, *in_force], manager.version())
+            properties = unit_properties.limits([*settings, *in_force], manager.version())
+            if properties:
+                manager.set_properties(self.scope.unit, properties)
 
     def _move(self, hierarchy: "Hierarchy", below: str, pid: int) -> None:
         """A user may not move processes between a session's cgroup and a scope of the user's

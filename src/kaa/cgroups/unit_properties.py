@@ -4,11 +4,14 @@ systemd writes the files of a unit's cgroup again whenever it reloads, so it mus
 the limits too. Everything here is pure. A property is (name, (signature, value)).
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kaa.cgroups.conversions import Setting, blkio_to_io_weight
+from kaa.cgroups.conversions import blkio_to_io_weight, escaped
 from kaa.cgroups.device_rules import ANY, MKNOD, READ, WRITE, DeviceList
 from kaa.errors import CgroupError
+
+if TYPE_CHECKING:
+    from kaa.cgroups.conversions import Setting
 
 Property = tuple[str, tuple[str, Any]]
 
@@ -37,7 +40,7 @@ _IDLE_SINCE = 252
 _IO_WEIGHTS = ("io.weight", "io.bfq.weight")
 
 
-def limits(settings: list[Setting], systemd: int) -> list[Property]:
+def limits(settings: "list[Setting]", systemd: int) -> list[Property]:
     """What the writes of `settings` mean to the systemd of this version.
 
     What it has no property for, and so does not touch, is left out.
@@ -189,7 +192,6 @@ def annotated(annotations: dict[str, str]) -> list[Property]:
 
 
 def _annotated(key: str, name: str, text: str) -> Property:
-    from kaa.cgroups.conversions import escaped
     from kaa.cgroups.gvariant import parse
 
     pointer = f"/annotations/{escaped(key)}"

@@ -40,13 +40,18 @@ class Furnished:
         self.procfs = procfs
 
 
-def furnish(p: Program, inputs: Inputs, stage: Stage) -> Furnished:
+def furnish(p: Program, inputs: Inputs, stage: Stage, *, sync: bool = False) -> Furnished:
     """The first half: names, sysctls, mounts, devices and the terminal.
 
-    After it the hooks of the runtime's namespaces may look at the mounts.
+    After it the hooks of the runtime's namespaces may look at the mounts. With
+    `sync` the program stops before its first step: what it takes to hold it is
+    not charged to the cgroup that the process is put in then.
     """
     config = inputs.config
     proc = config["process"]
+    if sync:
+        p.at("/linux/resources/memory", "wait for the memory cgroup")
+        p.sync()
     namespaces.inside(p, inputs)
     labels = proc.get("apparmorProfile") or proc.get("selinuxLabel")
     procfs = process.private_proc(p) if labels or inputs.linux.get("sysctl") else None

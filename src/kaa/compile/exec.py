@@ -82,9 +82,13 @@ def enter(
     process.drop_bounding(p, caps, inputs.last_cap)
     process.credentials(p, doc, caps, extra=process.needs_admin_for_filter(doc, filter))
     process.no_new_privileges(p, doc)
+    return home
+
+
+def close_all(p: Program, inputs: Inputs) -> None:
+    """What comes right before the fork, once the terminal was sent: nothing else is held."""
     process.close_all(p, inputs)
     process.verify_cwd(p)
-    return home
 
 
 def _open_proc(p: Program) -> Slot:

@@ -175,12 +175,30 @@ class Launch:
     def _cgroup(self) -> "Cgroup | None":
         if self.runtime.no_cgroup:
             return None
+        path = self.inputs.linux.get("cgroupsPath") or ""
+        if self.runtime.systemd_cgroup:
+            from kaa.cgroups import systemd
+
+            return systemd.open_scope(
+                cgroups.detect(),
+                path,
+                self.record_id,
+                caller=self.runtime.caller,
+                user=self.runtime.is_rootless,
+                resources=self._resources(),
+                annotations=self.config.get("annotations") or {},
+            )
         return cgroups.open_cgroup(
-            cgroups.detect(),
-            self.inputs.linux.get("cgroupsPath") or "",
-            self.record_id,
-            rootless=self.runtime.is_rootless,
+            cgroups.detect(), path, self.record_id, rootless=self.runtime.is_rootless
         )
+
+    def _resources(self) -> "Json":
+        """The limits to begin with."""
+        resources: Json = self.inputs.linux.get("resources") or {}
+        if self._has_hooks(*CONTAINER_HOOKS):
+            # they run in the cgroup, and are not the container's processes
+            return {key: value for key, value in resources.items() if key != "pids"}
+        return resources
 
     def _resctrl(self) -> "Group | None":
         section = self.inputs.linux.get("intelRdt")
@@ -231,6 +249,8 @@ class Launch:
                     self._run_stage(gate)
             else:
                 self._run_stage(gate)
+            if self._syncs():
+                self._send_ahead(self._first_half or self.program)
             self._enter_cgroup()
             if self.resctrl:
                 self.resctrl.create(self.inputs.linux["intelRdt"])
@@ -284,15 +304,19 @@ class Launch:
         cgroup = self.cgroup
         if cgroup is None:
             return
-        resources = self.inputs.linux.get("resources") or {}
-        if self._has_hooks(*CONTAINER_HOOKS):
-            # they run in there, and are not the container's processes
-            resources = {key: value for key, value in resources.items() if key != "pids"}
+        resources = self._resources()
         if not self._in_cgroup:
             cgroup.attach(self.init.pid)
+            self.record["cgroup"] = cgroup.record()  # a scope is only ours from here on
         cgroup.apply(resources)
         cgroup.attach_last(self.init.pid)
         limit_devices(self.runtime, cgroup, resources)
+        if cgroup.version == 2 and "cgroup" in self.inputs.namespaces and not cgroup.rootless:
+            from kaa.cgroups import ownership
+
+            owner = ownership.owner(self.config, self.init.pid)
+            if owner:
+                cgroup.delegate(owner)
         for pointer, reason in cgroup.ignored(resources):
             self.runtime.warn(f"{pointer}: {reason}")
 
@@ -322,7 +346,7 @@ class Launch:
         inputs = self.inputs
         pid = 1 if inputs.namespaces.get("pid") == "" else self.init.pid
         self.program = Program(self.init.slots)
-        furnished = compiler.furnish(self.program, inputs, self._stage)
+        furnished = compiler.furnish(self.program, inputs, self._stage, sync=self._syncs())
         if self._has_hooks(*HOST_HOOKS):
             # they run between the two halves
             self._first_half = self.program
@@ -339,17 +363,33 @@ class Launch:
             state_created=codec.dumps(document(self.record, "created", pid)),
         )
 
+    def _syncs(self) -> bool:
+        """Whether the init has its program before it is in the cgroup, so as not to pay for it."""
+        return self.cgroup is not None and "memory" in (self.inputs.linux.get("resources") or {})
+
     def _run_init(self) -> None:
         self._hooks_ran = True
+        if self._syncs():
+            self.init.resume()
+        else:
+            self.init.send(self._first_half or self.program)
         if self._first_half is not None:
-            self._run(self._first_half)
+            self._finish(self._first_half)
             state = document(self.record, "creating")
             hooks.run(self.runtime, self.config, HOST_HOOKS, state)
-        self._run(self.program)
+            self.init.send(self.program)
+        self._finish(self.program)
 
-    def _run(self, program: Program) -> None:
+    def _send_ahead(self, program: Program) -> None:
+        self.init.send(program)
         try:
-            self.init.send(program)
+            self.init.await_sync(program)
+        except Failure as failure:
+            failure.reply.close()
+            raise self._explain(failure) from None
+
+    def _finish(self, program: Program) -> None:
+        try:
             reply = self.init.receive(program)
         except Failure as failure:
             failure.reply.close()

@@ -221,6 +221,7 @@ class Entry:
         reply.close()
         try:
             program = Program(init.slots)
+            compiler.close_all(program, self._inputs)
             init.send_fork(program)
             init.receive_fork(program)
         except BaseException:

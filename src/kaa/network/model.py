@@ -71,7 +71,7 @@ class Network:
         if not 0 <= self.tx_queue_length < 2**31:
             raise ConfigError(f"txQueueLength must not be {self.tx_queue_length}")
         if self.mac and (not _MAC.match(self.mac) or int(self.mac[:2], 16) & 1):
-            raise ConfigError(f'mac must be a unicast address like 02:00:00:00:00:01, not "{self.mac}"')
+            raise ConfigError(f'mac must be one such as 02:00:00:00:00:01, not "{self.mac}"')
         if self.hairpin and not self.bridge:
             raise ConfigError("hairpin is a mode of a bridge's port, and there is no bridge")
 
@@ -197,7 +197,7 @@ def _from_json(cls: type[Item], entry: Mapping[str, Any]) -> Item:
     if unknown:
         # unlike in config.json nobody else's extensions can be meant
         raise ConfigError(f"unknown property {json.dumps(unknown[0])}")
-    values = {
+    values: dict[str, Any] = {
         known[key]: tuple(value) if isinstance(value, list) else value
         for key, value in entry.items()
     }
@@ -233,7 +233,9 @@ def _check_name(what: str, name: str, *, empty: bool) -> None:
         or name in (".", "..")
         or any(char in "/:%" or char.isspace() or not char.isprintable() for char in name)
     ):
-        raise ConfigError(f"{_camel(what)} must be the name of an interface, not {json.dumps(name)}")
+        raise ConfigError(
+            f"{_camel(what)} must be the name of an interface, not {json.dumps(name)}"
+        )
 
 
 def _parse(what: str, text: str, parse: Callable[[str], Any]) -> Any:

@@ -12,6 +12,7 @@ from _socket import (
     MSG_CMSG_CLOEXEC,
     MSG_CTRUNC,
     MSG_NOSIGNAL,
+    MSG_PEEK,
     SCM_RIGHTS,
     SOCK_CLOEXEC,
     SOCK_STREAM,
@@ -265,6 +266,23 @@ class Init:
     def go(self) -> None:
         """Let the waiting init start the process at once."""
         self._say(b"G")
+
+    def await_sync(self, program: Program) -> None:
+        """Wait until `program`, which was sent, has come to its `sync`. Raises Failure."""
+        try:
+            word = self.socket.recv(1, MSG_PEEK)
+        except ConnectionResetError:
+            word = b""
+        if word == b"S":
+            self.socket.recv(1)
+        elif word:
+            self.receive(program).close()
+        else:
+            raise self._died()
+
+    def resume(self) -> None:
+        """Let the program go on behind its `sync`."""
+        self._say(b"C")
 
     def _say(self, word: bytes) -> None:
         try:

@@ -82,7 +82,7 @@ def syscall_error(op: Op, program: "Program | None", errno: int, words: str) -> 
 
     path = path_of(op, program) if program else None
     said = f" ({words})" if words else ""
-    return SyscallError(
+    error = SyscallError(
         f"{op.phrase}: {op.call}{f' {path}' if path else ''}: {strerror(errno)}{said}",
         pointer=op.pointer or None,
         call=op.call,
@@ -90,3 +90,5 @@ def syscall_error(op: Op, program: "Program | None", errno: int, words: str) -> 
         errno=errno,
         hint=hint_for(op.call, errno),
     )
+    error.reason = op.phrase
+    return error

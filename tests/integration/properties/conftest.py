@@ -1,5 +1,7 @@
 """Fixtures of the rootless tests."""
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,13 +11,21 @@ from kit.container import Container
 from . import ordinary
 
 
+@pytest.fixture(scope="module")
+def known_user(corner_of_the_machine: None) -> Iterator[None]:
+    """The machine knows the user. For the whole module: it is there before the tests look."""
+    directory = Path(tempfile.mkdtemp(prefix="kt-etc-", dir="/tmp"))
+    covers = ordinary.Covers(directory)
+    yield
+    covers.close()
+    shutil.rmtree(directory)
+
+
 @pytest.fixture
-def user(tmp: Path) -> Iterator[ordinary.UserRuntime]:
+def user(known_user: None, tmp: Path) -> ordinary.UserRuntime:
     """The runtime as an ordinary user calls it."""
     tmp.chmod(0o755)
-    covers = ordinary.Covers(tmp / "etc")
-    yield ordinary.UserRuntime(ordinary.own(tmp / "xdg"))
-    covers.close()
+    return ordinary.UserRuntime(ordinary.own(tmp / "xdg"))
 
 
 @pytest.fixture

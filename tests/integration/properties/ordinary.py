@@ -24,7 +24,6 @@ class Covers:
     """The three files, with the user in them."""
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir()
         directory.chmod(0o755)
         self._covered: list[str] = []
         for name, line in (
