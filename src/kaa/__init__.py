@@ -79,9 +79,7 @@ __all__ = [  # noqa: PLE0604  (names that __getattr__ provides)
 
 def __getattr__(name: str) -> object:
     if name == "aio":
-        from kaa import aio
-
-        return aio
+        return __import__("kaa.aio", None, None, ["run"])
     if name not in _HOME:
         raise AttributeError(f"module 'kaa' has no attribute {name!r}")
     value = getattr(__import__(_HOME[name], None, None, [name]), name)

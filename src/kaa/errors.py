@@ -8,6 +8,10 @@ the path, the errno, a hint) are attributes, and `record()` is their JSON form.
 import errno as _errno
 import posix
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 ERRNO_NAMES: dict[int, str] = dict(_errno.errorcode)
 
 
@@ -93,7 +97,9 @@ class SyscallError(KaaError):
     `call` is its name, `errno` the number, `reason` says in words what it was to do.
     """
 
-    reason = ""
+    def __init__(self, message: str, *, reason: str = "", **parts: "Any") -> None:
+        super().__init__(message, **parts)
+        self.reason = reason or message
 
 
 class InitDied(KaaError):

@@ -49,6 +49,7 @@ def test_ten_containers_from_ten_shell_jobs(
     assert sorted(shell.stdout.split()) == sorted(map(str, range(10))), shell.stderr
 
 
+@pytest.mark.kaa_only("runc 1.1 has no lock: two may lose what one made")
 def test_one_id_is_won_once(container: Container) -> None:
     """Eight creates of one id: one succeeds, the others say that it is taken."""
     container.process["args"] = ["sleep", "1000"]

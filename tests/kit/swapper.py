@@ -8,10 +8,11 @@ from . import build
 
 
 class Swapper:
-    """While in the `with` block, `first` and `second` trade places all the time."""
+    """While in the `with` block, `first` and `second` trade places, every `pause` seconds."""
 
-    def __init__(self, first: Path, second: Path) -> None:
-        self._argv = [str(build.program("swapper")), str(first), str(second)]
+    def __init__(self, first: Path, second: Path, pause: float = 0) -> None:
+        microseconds = str(round(pause * 1e6))
+        self._argv = [str(build.program("swapper")), str(first), str(second), microseconds]
 
     def __enter__(self) -> "Swapper":
         self._process = subprocess.Popen(self._argv, stderr=subprocess.PIPE)

@@ -84,7 +84,7 @@ class Container:
         self.runtime = runtime
         self.id = id
         self.process = process
-        self._child = child
+        self.child = child
         self._terminal = terminal
 
     def __repr__(self) -> str:
@@ -181,18 +181,18 @@ class Container:
         None if nobody can know: another process made the container, and is
         told. Raises TimeoutExpired.
         """
-        if self._child is None:
+        if self.child is None:
             return None
-        if not self._child.wait(timeout):
+        if not self.child.wait(timeout):
             raise TimeoutExpired(self.process.args if self.process else [self.id], timeout or 0.0)
         if self.process:
             self.process.finish()
-        return self._child.returncode
+        return self.child.returncode
 
     def poll(self) -> int | None:
         """The exit status if its first process has ended and we may know it, else None."""
-        if self._child is not None and self._child.poll():
-            return self._child.returncode
+        if self.child is not None and self.child.poll():
+            return self.child.returncode
         return None
 
     def pause(self) -> None:
@@ -228,20 +228,20 @@ class Container:
         Its exit status can still be asked for, by `wait`.
         """
         inner = self.runtime.inner()
-        running = self._child is not None and not self._child.poll()
+        running = self.child is not None and not self.child.poll()
         if running and (force or self.status in ("created", "creating")):
             self._end()
         delete_op.delete(inner, self.id, force)
-        if self._child is not None:
-            self._child.poll()
-            self._child.close()
+        if self.child is not None:
+            self.child.poll()
+            self.child.close()
         self._close_terminal()
 
     def _end(self) -> None:
         """Kill it, and collect its status before the operation of `delete` does."""
         kill_op.kill_everything(records.load(self.runtime.root, self.id))
-        if self._child is not None:
-            self._child.wait(_KILL_S)
+        if self.child is not None:
+            self.child.wait(_KILL_S)
 
     def _close_terminal(self) -> None:
         master = self.take_terminal()

@@ -45,7 +45,7 @@ class TimeoutExpired(KaaError):
 
 
 class OutputLimitExceeded(KaaError):
-    """The process wrote more than `limit` bytes and was killed; those are in `stdout` and `stderr`."""
+    """The process wrote more than `limit` bytes and was killed; `stdout` and `stderr` hold them."""
 
     def __init__(
         self,

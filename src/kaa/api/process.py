@@ -114,7 +114,7 @@ class Process:
 
     def send_signal(self, number: int) -> None:
         """Send a signal; nothing happens if the process has ended."""
-        if self.poll() is None:
+        if not self.child.ended:
             self._on_signal(number)
 
     def terminate(self) -> None:

@@ -184,7 +184,6 @@ def converse(
     """`communicate`; what does not end in time is killed, and the error has all that it wrote."""
     try:
         return process.communicate(input, timeout)
-    except TimeoutExpired as error:
-        error.stdout, error.stderr = process.kill_and_drain()
-        error.timeout = timeout or 0.0
-        raise
+    except TimeoutExpired:
+        output = process.kill_and_drain()
+    raise TimeoutExpired(process.args, timeout or 0.0, *output)

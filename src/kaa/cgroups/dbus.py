@@ -230,21 +230,18 @@ def _connect(addresses: list[str], *, user: bool) -> tuple[str, "_socket.socket"
 def _log_in(connection: "_socket.socket") -> None:
     """The handshake of the D-Bus specification ("Authentication Protocol").
 
-    EXTERNAL without a name: the kernel says who we are, in whatever user namespace.
+    EXTERNAL without a name: the kernel says who we are, in whatever user namespace. All
+    of it at once: a message that comes together with BEGIN, systemd does not notice.
     """
-    connection.sendall(b"\0AUTH EXTERNAL\r\n")
-    for wanted, answer in ((b"DATA", b"DATA\r\n"), (b"OK", b"BEGIN\r\n")):
-        line = b""
-        while not line.endswith(b"\r\n"):
-            more = connection.recv(_LOGIN_LONGEST)
-            line += more
-            if not more or len(line) > _LOGIN_LONGEST:
-                raise ConnectionResetError
-        if line.split()[0] != wanted:
-            raise CgroupError(
-                f"systemd's bus does not let us in: {line.decode('ascii', 'replace')!r}"
-            )
-        connection.sendall(answer)
+    connection.sendall(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")
+    said = b""
+    while said.count(b"\r\n") < 2:
+        more = connection.recv(_LOGIN_LONGEST)
+        said += more
+        if not more or len(said) > _LOGIN_LONGEST:
+            raise ConnectionResetError
+    if not said.startswith(b"DATA\r\nOK "):
+        raise CgroupError(f"systemd does not let us in: {said.decode('ascii', 'replace')!r}")
 
 
 def addresses(environ: dict[str, str], euid: int, *, user: bool) -> list[str]:

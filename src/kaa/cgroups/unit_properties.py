@@ -56,7 +56,7 @@ def limits(settings: "list[Setting]", systemd: int) -> list[Property]:
             found[_SETS[file]] = ("ay", bit_mask(value, pointer))
         elif file == "cpu.max":
             quota, _, period = value.partition(" ")
-            bandwidth = {"quota": quota, "period": period or str(_PERIOD_US)}
+            bandwidth = {"quota": quota, "period": period}
         elif file.startswith("cpu.cfs_"):
             bandwidth[file[len("cpu.cfs_") : -len("_us")]] = value
         elif file == "cpu.idle" and value == "1" and systemd >= _IDLE_SINCE:
@@ -76,11 +76,14 @@ def _limit(value: str, pointer: str) -> int:
 
 
 def bit_mask(text: str, pointer: str = "") -> bytes:
-    """The kernel's list format ("0-2,7") as systemd wants it: bit 0 of byte 0 is number 0."""
+    """The kernel's list format ("0-2,7") as systemd wants it: bit 0 of byte 0 is number 0.
+
+    Empty is empty: no restriction, for both.
+    """
     mask = 0
-    for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        last = last or first
+    for part in text.split(",") if text.strip() else []:
+        first, dash, last = part.strip().partition("-")
+        last = last if dash else first
         if not (first.isdigit() and last.isdigit() and int(first) <= int(last) < 8192):
             raise CgroupError(f"{text!r} is not a list like 0-2,7", pointer=pointer)
         mask |= (1 << (int(last) + 1)) - (1 << int(first))

@@ -123,20 +123,21 @@ def finish(
     process.verify_cwd(p)
     p.mark(EXECUTING)
     if filter is not None:
-        load_filter(p, filter, caps, extra)
+        load_filter(p, filter)
     process.execute(p, proc, executable, env)
     return gate
 
 
-def load_filter(
-    p: Program, filter: "Filter", caps: process.Capabilities, extra: int
-) -> None:
-    """The seccomp filter, and the capability that loading it needed given back."""
+def load_filter(p: Program, filter: "Filter") -> None:
+    """The seccomp filter.
+
+    Without no_new_privs it takes CAP_SYS_ADMIN to load one, which is kept until
+    here; nothing has to take it away again (the filter may forbid capset), since
+    execve does: what is not in the bounding set is lost there (capabilities(7)).
+    """
     from kaa.compile import seccomp
 
     notifications = seccomp.append(p, filter)
     if notifications is not None:
         p.at("/linux/seccomp/listenerPath", "hand over the seccomp listener")
         p.listener(notifications)
-    if extra:
-        process.set_capabilities(p, caps)

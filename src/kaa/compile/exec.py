@@ -160,7 +160,7 @@ def start(
     vector = p.vector(env)
     p.mark(EXECUTING)
     if filter is not None:
-        load_filter(p, filter, caps, process.needs_admin_for_filter(doc, filter))
+        load_filter(p, filter)
     process.execute(p, doc, executable, vector)
 
 

@@ -11,10 +11,14 @@ from posix import O_CLOEXEC, O_RDONLY
 from kaa.compile.entries import Entry
 from kaa.compile.mount_api import (
     AT_FDCWD,
+    DETACH,
     DIRECTORY,
-    EXISTING,
     FSPICK_CLOEXEC,
     FSPICK_EMPTY_PATH,
+    MOVE_FROM_FD,
+    NODEV,
+    NOEXEC,
+    NOSUID,
     RDONLY,
     RECONFIGURE,
     SET_FLAG,
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
 _SHARED = frozenset(("cgroup", "cgroup2", "devpts", "mqueue", "proc", "sysfs", "tmpfs"))
 _UNLABELLED = frozenset(("cgroup", "cgroup2", "mqueue", "proc", "sysfs"))
 
+_PLACE = "place"
 _VALUE_MAX = 255
 _PAGE = 4096
 
@@ -208,7 +213,8 @@ def _host_sysfs(p: Program, entry: Entry, mount: Slot) -> None:
 
 
 def _by_mount2(p: Program, inputs: "Inputs", targets: Targets, entry: Entry) -> tuple[Slot, Slot]:
-    """Mounted by mount(2) on "."; the mount is opened again, since that call returns none."""
+    """Mounted by mount(2), which returns no descriptor: so on a place that nobody else knows,
+    from where it is copied to the destination."""
     data = list(entry.options.data)
     label = _label(inputs, entry)
     if label:
@@ -226,14 +232,25 @@ def _by_mount2(p: Program, inputs: "Inputs", targets: Targets, entry: Entry) -> 
     target = _open_target(targets, entry)
     p.at(entry.pointer, _describe(entry))
     home = open_path(p, AT_FDCWD, ".")
-    p.fchdir(target)
+    scratch = new_mount(p, "tmpfs", [("nr_inodes", "2")], NOSUID | NODEV | NOEXEC)
+    if "mount" in inputs.namespaces:
+        # on top of our own "/", where no path leads: the options may name the destination
+        p.move_mount(scratch, "", AT_FDCWD, "/", MOVE_FROM_FD)
+    else:
+        attach(p, scratch, target)
+    p.mkdirat(scratch, _PLACE, 0o755)
+    place = open_path(p, scratch, _PLACE)
+    p.fchdir(place)
+    p.close(place)
     p.mount(entry.source or "none", ".", entry.kind, flags, text or None)
+    mount = clone(p, scratch, _PLACE, recursive=False)
+    p.fchdir(scratch)
+    p.umount2(".", DETACH)
+    p.close(scratch)
     p.fchdir(home)
     p.close(home)
-    if entry.destination == "/":
-        # ".." of a root is the root again, with what is mounted on it
-        return open_path(p, targets.root.fd, ".."), target
-    return p.resolve(targets.root.fd, entry.destination, EXISTING, 0), target
+    attach(p, mount, target)
+    return mount, target
 
 
 def remount_superblock(p: Program, entry: Entry, mount: Slot) -> None:

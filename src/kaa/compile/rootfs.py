@@ -6,7 +6,7 @@ pivot_root(2) and lets the host's go. So between the two, host paths are
 opened by name, and the container's from `Root.fd`.
 """
 
-from errno import EACCES, EINVAL, ENOENT, EPERM
+from errno import EACCES, EINVAL, ELOOP, ENOENT, EPERM
 from posix import O_DIRECTORY
 
 from kaa.compile.entries import entries
@@ -39,7 +39,7 @@ _MAX_PEERS = 64
 
 
 def enter(p: Program, inputs: "Inputs") -> Root:
-    """In the container's mount namespace, new or joined: put the rootfs on "/".
+    """In the container's mount namespace, new or joined: mount the rootfs on its own path.
 
     Without a mount namespace the rootfs is only opened. Raises ConfigError for
     a propagation that makes no sense.
@@ -137,6 +137,10 @@ def leave(
         p.chroot(".")
     elif inputs.no_pivot:
         _detach_full_mounts(p, full_mounts)
+        p.at("/root/path", "move the rootfs to /")
+        # Only at the very top does ".." end in the rootfs for one who can chroot.
+        # ELOOP: that is where `_put` had to leave it.
+        p.move_mount(root.fd, "", AT_FDCWD, "/", MOVE_FROM_FD, ok=(ELOOP,))
         p.chroot(".")
     else:
         # the old root ends up on the new one, where "." still leads to it

@@ -196,7 +196,10 @@ def _add(
 
 
 def _multiplexed(calls: _Calls, number: int, action: int) -> None:
-    """The call as one of socketcall's or ipc's. Its own arguments are out of a filter's sight."""
+    """The call as one of socketcall's or ipc's.
+
+    Its own arguments are in memory, out of a filter's sight: a rule about them is for all.
+    """
     for multiplexer, hundred in ((_SOCKETCALL, 100), (_IPC, 200)):
         if hundred < -number < hundred + 100:
             which = Comparison(0, OPERATORS["SCMP_CMP_EQ"], -number - hundred, 0)

@@ -9,6 +9,7 @@ from kaa.container import record as records
 from kaa.container.create import executable_error
 from kaa.container.foreground import Foreground
 from kaa.container.hooks import start_error
+from kaa.container.idmap import check_mapped
 from kaa.container.proc import is_same
 from kaa.container.rootless import has_host_power
 from kaa.container.run import check_terminal
@@ -18,6 +19,7 @@ from kaa.errors import ConfigError, NotRunning, UsageError
 from kaa.program.init import Init
 from kaa.program.program import Program
 from kaa.program.progress import Stopped
+from kaa.spec.validate import validate_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,8 +69,11 @@ def exec(
         raise NotRunning("cannot exec in a paused container (use --ignore-paused to override)")
     config = records.load_config(runtime.root, id)
     doc = process_document(config["process"], process, args, overrides or {})
+    validate_process(doc)
+    config["process"] = doc
+    check_mapped(config)
     check_terminal(bool(doc.get("terminal")), console_socket, detach)
-    entry = Entry(runtime, record, {**config, "process": doc}, preserve_fds, cgroups or [])
+    entry = Entry(runtime, record, config, preserve_fds, cgroups or [])
     foreground = None if detach else Foreground()
     try:
         master = entry.enter()
@@ -125,8 +130,8 @@ def process_document(
     doc["user"] = user
     if overrides.get("caps"):
         doc["capabilities"] = _with_caps(own.get("capabilities") or {}, overrides["caps"])
-    if overrides.get("no_new_privs"):
-        doc["noNewPrivileges"] = True
+    if overrides.get("no_new_privs") is not None:
+        doc["noNewPrivileges"] = overrides["no_new_privs"]
     if overrides.get("process_label"):
         doc["selinuxLabel"] = overrides["process_label"]
     if overrides.get("apparmor"):
@@ -183,6 +188,7 @@ class Entry:
         from kaa.compile.namespaces import requested
 
         facts.check_preserved(preserve_fds)
+        facts.check_labels(self._doc)
         return Inputs(
             config,
             id=self._record["id"],

@@ -39,6 +39,7 @@ def gather(
     process = config["process"]
     listen_fds = _listen_fds(caller)
     check_preserved(preserve_fds + listen_fds)
+    check_labels(process, (config.get("linux") or {}).get("mountLabel") or "")
     return Inputs(
         config,
         id=id,
@@ -135,6 +136,38 @@ def current_limits(process: "Json") -> dict[str, tuple[int, int]]:
             hard if hard >= 0 else (1 << 64) - 1,
         )
     return found
+
+
+def check_labels(process: "Json", mount_label: str = "") -> None:
+    """A label of a security module that the machine does not run is an error, not a wish."""
+    if process.get("apparmorProfile") and not _has_apparmor():
+        raise ConfigError(
+            "an AppArmor profile is asked for, but AppArmor is not enabled on this machine",
+            pointer="/process/apparmorProfile",
+        )
+    for pointer, label in (
+        ("/process/selinuxLabel", process.get("selinuxLabel")),
+        ("/linux/mountLabel", mount_label),
+    ):
+        # the kernel makes the directory if SELinux is on: security/selinux/selinuxfs.c
+        if label and not _exists("/sys/fs/selinux"):
+            raise ConfigError(
+                "an SELinux label is asked for, but SELinux is not enabled on this machine",
+                pointer=pointer,
+            )
+
+
+def _has_apparmor() -> bool:
+    try:
+        fd = posix.open("/sys/module/apparmor/parameters/enabled", posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return posix.read(fd, 1) != b"N"
+    except OSError:
+        return True  # not for the eyes of a user namespace
+    finally:
+        posix.close(fd)
 
 
 def _listen_fds(caller: "Caller") -> int:

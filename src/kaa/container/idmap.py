@@ -130,14 +130,18 @@ def has_mapped_mounts(config: "Json") -> bool:
 
 
 def check_mapped(config: "Json") -> None:
-    """The process's ids must exist in a new user namespace; said before anything is made."""
+    """The process's ids must exist in the user namespace; said before anything is made."""
     linux = config.get("linux") or {}
     user = (config.get("process") or {}).get("user") or {}
-    for kind, key in (("uid", "uidMappings"), ("gid", "gidMappings")):
-        maps = linux.get(key)
-        id = user.get(kind) or 0
-        if maps and not any(m["containerID"] <= id < m["containerID"] + m["size"] for m in maps):
-            raise KaaError(
-                f"cannot set{kind} to unmapped {kind} {id} in user namespace",
-                pointer=f"/process/user/{kind}",
-            )
+    _check_mapped(linux.get("uidMappings"), "uid", user.get("uid") or 0, "uid")
+    _check_mapped(linux.get("gidMappings"), "gid", user.get("gid") or 0, "gid")
+    for index, gid in enumerate(user.get("additionalGids") or ()):
+        _check_mapped(linux.get("gidMappings"), "gid", gid, f"additionalGids/{index}")
+
+
+def _check_mapped(maps: "list[Json] | None", kind: str, id: int, where: str) -> None:
+    if maps and not any(m["containerID"] <= id < m["containerID"] + m["size"] for m in maps):
+        raise KaaError(
+            f"cannot set{kind} to unmapped {kind} {id} in user namespace",
+            pointer=f"/process/user/{where}",
+        )

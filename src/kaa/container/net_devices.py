@@ -27,7 +27,7 @@ _SOCK_DGRAM_CLOEXEC = 2 | posix.O_CLOEXEC
 _IFF_UP = 1
 _RT_SCOPE_UNIVERSE = 0
 _IFA_F_PERMANENT = 0x80
-# no duplicate address detection, temporary addresses, no prefix route, join groups: <linux/if_addr.h>
+# <linux/if_addr.h>: no duplicate address detection, temporary addresses, no prefix route, groups
 _IFA_KEPT = 0x002 | 0x100 | 0x200 | 0x400
 
 
@@ -49,27 +49,42 @@ class NetDevices:
     """
 
     def __init__(self, init: "Init", devices: "Json") -> None:
+        self._init = init
         self._devices = devices
         self._moved: list[_Device] = []
-        self._here = posix.open("/proc/thread-self/ns/net", posix.O_RDONLY | posix.O_CLOEXEC)
-        self._there = posix.open(f"/proc/{init.pid}/ns/net", posix.O_RDONLY | posix.O_CLOEXEC)
-        program = Program(init.slots)
+        self._namespaces: list[int] = []
+        self._sockets: list[int] = []
+
+    def _open(self) -> None:
+        for path in ("thread-self", self._init.pid):
+            fd = posix.open(f"/proc/{path}/ns/net", posix.O_RDONLY | posix.O_CLOEXEC)
+            self._namespaces.append(fd)
+        program = Program(self._init.slots)
         program.at("/linux/netDevices", "open netlink sockets in the network namespace")
         for _ in ("in", "back"):
             # pyroute2 takes a datagram socket only; to netlink it is all one
             socket = program.socket(_AF_NETLINK, _SOCK_DGRAM_CLOEXEC, _NETLINK_ROUTE)
             program.send_fd(socket)
             program.close(socket)
-        self._sockets = init.run(program).fds
+        self._sockets = self._init.run(program).fds
+
+    @property
+    def _here(self) -> int:
+        return self._namespaces[0]
+
+    @property
+    def _there(self) -> int:
+        return self._namespaces[1]
 
     def close(self) -> None:
         """Let go of the namespaces."""
-        for fd in (self._here, self._there, *self._sockets):
-            posix.close(fd)
-        self._sockets = []
+        for fds in (self._namespaces, self._sockets):
+            while fds:
+                posix.close(fds.pop())
 
     def move_in(self) -> None:
         """Move all of them. Raises ConfigError about the one that cannot be moved."""
+        self._open()
         here, there = posix.fstat(self._here), posix.fstat(self._there)
         if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):
             raise ConfigError(
@@ -84,13 +99,15 @@ class NetDevices:
             _apart(self._move_all_back)
 
     def _move_all_in(self) -> None:
+        from pyroute2.netlink.exceptions import NetlinkError
+
         with _route() as host, _route(self._sockets.pop()) as inside:
             for name, entry in self._devices.items():
                 pointer = f"/linux/netDevices/{name.replace('~', '~0').replace('/', '~1')}"
                 device = _Device(name, (entry or {}).get("name") or name, pointer)
                 try:
                     self._move_in(device, host, inside)
-                except _netlink_error() as error:
+                except NetlinkError as error:
                     raise device.failure(error.code) from None
 
     def _move_in(self, device: "_Device", host: "Any", inside: "Any") -> None:
@@ -108,6 +125,8 @@ class NetDevices:
         inside.link("set", index=device.index, state="up")
 
     def _move_all_back(self) -> None:
+        from pyroute2.netlink.exceptions import NetlinkError
+
         with _route() as host, _route(self._sockets.pop()) as inside:
             while self._moved:
                 device = self._moved.pop()
@@ -115,14 +134,12 @@ class NetDevices:
                     continue  # it had never left
                 try:
                     inside.link("set", index=device.index, state="down")
-                    inside.link(
-                        "set", index=device.index, net_ns_fd=self._here, ifname=device.name
-                    )
+                    inside.link("set", index=device.index, net_ns_fd=self._here, ifname=device.name)
                     (device.index,) = host.link_lookup(ifname=device.name)
                     device.restore_addresses(host)
                     if device.was_up:
                         host.link("set", index=device.index, state="up")
-                except _netlink_error() as error:
+                except NetlinkError as error:
                     raise KaaError(
                         f"move the network device {device.name} back: {strerror(error.code)}"
                     ) from None
@@ -196,12 +213,6 @@ def _route(fd: int = -1) -> "Any":
     from pyroute2 import IPRoute
 
     return IPRoute(groups=0) if fd < 0 else IPRoute(groups=0, fileno=fd)
-
-
-def _netlink_error() -> "type[Any]":
-    from pyroute2.netlink.exceptions import NetlinkError
-
-    return NetlinkError
 
 
 def _apart(work: "Callable[[], None]") -> None:

@@ -162,9 +162,7 @@ class NotifySocket:
         finally:
             posix.close(read)
 
-    def _to_host(
-        self, message: list[bytes], ancillary: "list[tuple[int, int, bytes]]"
-    ) -> None:
+    def _to_host(self, message: list[bytes], ancillary: "list[tuple[int, int, bytes]]") -> None:
         host = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
         try:
             address = self._host

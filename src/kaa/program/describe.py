@@ -1,6 +1,6 @@
 """Programs for people: `kaa explain`, and the words of errors. Not on the hot path."""
 
-from errno import E2BIG, EACCES, EBUSY, EINVAL, ELOOP, ENODEV, ENOSPC, ENOSYS, EPERM, EROFS
+from errno import E2BIG, EACCES, EBUSY, EINVAL, ELOOP, ENODEV, ENOSPC, ENOSYS, ENOTDIR, EPERM, EROFS
 from typing import Any
 
 from kaa.errors import ERRNO_NAMES
@@ -17,6 +17,8 @@ _HINTS: dict[tuple[str, int], str] = {
     ("mount_setattr", EBUSY): "a file is open for writing on a mount that is to be read-only",
     ("open_tree", EINVAL): "a bind over locked mounts must be recursive: use rbind",
     ("fsopen", ENODEV): "the kernel has no such file system",
+    ("move_mount", EINVAL): "a directory goes on a directory, a file on a file",
+    ("move_mount", ENOTDIR): "a directory goes on a directory, a file on a file",
     ("pivot_root", EINVAL): "the rootfs may be on the initial ramfs: use --no-pivot",
     ("resolve", ELOOP): "a symbolic link stands where none may be",
     ("resolve", EROFS): "the mountpoint is missing and its parent is read-only",

@@ -82,13 +82,12 @@ def syscall_error(op: Op, program: "Program | None", errno: int, words: str) -> 
 
     path = path_of(op, program) if program else None
     said = f" ({words})" if words else ""
-    error = SyscallError(
+    return SyscallError(
         f"{op.phrase}: {op.call}{f' {path}' if path else ''}: {strerror(errno)}{said}",
         pointer=op.pointer or None,
         call=op.call,
         path=path,
         errno=errno,
         hint=hint_for(op.call, errno),
+        reason=op.phrase,
     )
-    error.reason = op.phrase
-    return error

@@ -113,5 +113,3 @@ def own(path: Path) -> Path:
     path.mkdir()
     os.chown(path, UID, UID)
     return path
-
-

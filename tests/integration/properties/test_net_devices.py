@@ -9,7 +9,6 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,9 +31,7 @@ def link(name: str = HOST) -> dict[str, Any]:
 
 
 def addresses(entry: dict[str, Any]) -> set[str]:
-    return {
-        f"{a['local']}/{a['prefixlen']}" for a in entry["addr_info"] if a["scope"] == "global"
-    }
+    return {f"{a['local']}/{a['prefixlen']}" for a in entry["addr_info"] if a["scope"] == "global"}
 
 
 @pytest.fixture
@@ -117,7 +114,9 @@ class TestNetDevices:
 
     def test_the_hooks_see_it(self, container: Container, device: str) -> None:
         out = container.bundle / "seen"
-        script = f'pid=$(grep -o \'"pid":[0-9]*\' | cut -d: -f2); nsenter -t $pid -n ip -br l > {out}'
+        script = (
+            f"pid=$(grep -o '\"pid\":[0-9]*' | cut -d: -f2); nsenter -t $pid -n ip -br l > {out}"
+        )
         hook = {"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/usr/sbin"]}
         container.config["hooks"] = {"createRuntime": [hook]}
         with_devices(container, kt_host={"name": "eth0"}).create().ok()
@@ -142,7 +141,7 @@ class TestNetDevices:
     ) -> None:
         """The error names the device, and the others are back as they were."""
         before = link()
-        with_devices(container, **devices).run().failed(f"{words}", code=1)
+        with_devices(container, **devices).run().failed(words, code=1)
         assert _without_times(link()) == _without_times(before)
 
     def test_a_failure_after_it_puts_it_back(self, container: Container, device: str) -> None:
@@ -162,7 +161,7 @@ class TestNetDevices:
         with_devices(container, kt_host={}).run().failed("/linux/netDevices", code=1)
 
     def test_at_the_end_the_kernel_decides(self, container: Container, device: str) -> None:
-        """config-linux.md: a runtime must not move them out; virtual ones end with the namespace."""
+        """A runtime must not move them out (config-linux.md); virtual ones end with it."""
         with_devices(container, kt_host={}).sleeping()
         container.delete("--force").ok()
         names = _names_once_settled()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 from collections.abc import Callable
@@ -57,9 +58,7 @@ def test_files_belong_to_the_mapped_ids(rootless: Container) -> None:
     assert os.stat(rootless.rootfs / "root/other").st_uid == FIRST + 6
 
 
-def test_ids_that_are_not_ours(
-    rootless: Container, nothing_is_left: Callable[[], None]
-) -> None:
+def test_ids_that_are_not_ours(rootless: Container, nothing_is_left: Callable[[], None]) -> None:
     many_ids(rootless.config)
     rootless.linux["uidMappings"][1]["hostID"] = 0
     rootless.run().failed("/linux/uidMappings", code=1)
@@ -192,36 +191,32 @@ def test_exec_is_where_the_container_is(rootless: Container) -> None:
     }  # fmt: skip
 
 
-def test_a_terminal(rootless: Container) -> None:
-    from kit.terminal import Terminal  # noqa: F401
-
-    rootless.sleeping()
+def at_a_terminal(user: UserRuntime, *words: object, typed: str = "") -> str:
+    """What is shown by a command of the runtime that is called at a terminal."""
     shown = subprocess.run(
-        [
-            "script", "-qec",
-            " ".join(rootless.runtime.argv("exec", "-t", rootless.id, "tty")), "/dev/null",
-        ],
+        ["script", "--quiet", "--command", shlex.join(user.argv(*words)), "/dev/null"],
         user=UID,
         group=UID,
         extra_groups=[],
-        env=rootless.runtime.environment(),  # type: ignore[attr-defined]
+        env=user.environment(),
+        input=typed,
         capture_output=True,
         text=True,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )  # fmt: skip
-    assert "/dev/pts/0" in shown.stdout, shown
+        check=True,
+    )
+    return shown.stdout
+
+
+def test_a_terminal(rootless: Container, user: UserRuntime) -> None:
+    rootless.sleeping()
+    assert "/dev/pts/0" in at_a_terminal(user, "exec", "--tty", rootless.id, "tty")
 
 
 # What the host gives
 
 
 def test_devices_are_the_hosts(rootless: Container) -> None:
-    rootless.linux["devices"] = [
-        {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666}
-    ]
-    if not Path("/dev/fuse").exists():
-        rootless.linux["devices"] = []
+    rootless.linux["devices"] = [{"path": "/dev/full", "type": "c", "major": 1, "minor": 7}]
     shown = rootless.script(
         "for d in null zero full random urandom tty; do test -c /dev/$d || echo $d; done;"
         "head -c 3 /dev/zero | wc -c; echo x > /dev/null && echo written"
@@ -382,16 +377,10 @@ def _removed(path: Path) -> bool:
 # spec
 
 
-@pytest.mark.parametrize("terminal", [False])
-def test_spec_rootless_runs_as_it_is(user: UserRuntime, rootless: Container, terminal: bool) -> None:
-    """Only the terminal and the command are changed: a test has none."""
-    path = rootless.bundle / "config.json"
-    path.unlink(missing_ok=True)
+def test_spec_rootless_runs_as_it_is(user: UserRuntime, rootless: Container) -> None:
+    """A shell at a terminal."""
+    (rootless.bundle / "config.json").unlink(missing_ok=True)
     user("spec", "--rootless", "--bundle", rootless.bundle).ok()
-    document = json.loads(path.read_text())
-    assert document["linux"]["uidMappings"] == [{"containerID": 0, "hostID": UID, "size": 1}]
-    document["process"]["terminal"] = terminal
-    document["process"]["args"] = ["sh", "-c", "id -u; cat /proc/sys/kernel/hostname"]
-    path.write_text(json.dumps(document))
-    shown = user("run", "--bundle", rootless.bundle, rootless.id).ok()
-    assert shown.out == f"0\n{document['hostname']}\n"
+    typed = "echo uid=$(id -u)=; exit\n"
+    shown = at_a_terminal(user, "run", "--bundle", rootless.bundle, rootless.id, typed=typed)
+    assert "uid=0=" in shown

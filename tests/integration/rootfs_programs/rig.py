@@ -159,6 +159,7 @@ class Rig:
         mounted: "list[dict[str, Any]] | None" = None,
         *,
         before_leave: "Callable[[Program, Root], None] | None" = None,
+        after_leave: "Callable[[Program], None] | None" = None,
         meanwhile: "Callable[[], None] | None" = None,
         userns_of: "Callable[[Init], Callable[[int], Slot | None]] | None" = None,
         **how: Any,
@@ -169,7 +170,9 @@ class Rig:
         "ready"; a line is then given to the script's stdin.
         """
         inputs = self.inputs(mounted or [], **how)
-        return Run(self, inputs, script).go(before_leave, meanwhile, userns_of)
+        run = Run(self, inputs, script)
+        run.before_leave, run.after_leave = before_leave, after_leave
+        return run.go(meanwhile, userns_of)
 
 
 class Run:
@@ -179,6 +182,8 @@ class Run:
         self.rig = rig
         self.inputs = inputs
         self.script = script
+        self.before_leave: Callable[[Program, Root], None] | None = None
+        self.after_leave: Callable[[Program], None] | None = None
         self.stdin, self.to_stdin = os.pipe2(os.O_CLOEXEC)
         self.from_stdout, self.stdout = os.pipe2(os.O_CLOEXEC)
         caller = Caller(
@@ -195,7 +200,6 @@ class Run:
 
     def go(
         self,
-        before_leave: "Callable[[Program, Root], None] | None",
         meanwhile: "Callable[[], None] | None",
         userns_of: "Callable[[Init], Callable[[int], Slot | None]] | None",
     ) -> Result:
@@ -203,7 +207,7 @@ class Run:
         try:
             find = userns_of(self.init) if userns_of else None
             self._stage(find)
-            program = self._program(before_leave, find)
+            program = self._program(find)
             os.close(self.stdout)
             self.stdout = -1
             self._execute(program)
@@ -236,11 +240,7 @@ class Run:
         init.send_fork(p)
         init.receive_fork(p)
 
-    def _program(
-        self,
-        before_leave: "Callable[[Program, Root], None] | None",
-        find: "Callable[[int], Slot | None] | None",
-    ) -> Program:
+    def _program(self, find: "Callable[[int], Slot | None] | None") -> Program:
         inputs = self.inputs
         p = Program(self.init.slots)
         if "cgroup" in inputs.namespaces:
@@ -248,11 +248,13 @@ class Run:
         root = rootfs.enter(p, inputs)
         mounts.mount_all(p, inputs, root, find)
         devices.make_devices(p, inputs, root)
-        if before_leave:
-            before_leave(p, root)
+        if self.before_leave:
+            self.before_leave(p, root)
         if "mount" in inputs.namespaces:
             masks.mask(p, inputs, root)
         rootfs.leave(p, inputs, root, self.rig.full_mounts)
+        if self.after_leave:
+            self.after_leave(p)
         p.at("/process/args", "execute the shell")
         p.execve("/bin/busybox", ["sh", "-c", self.script], ["PATH=/bin"])
         return p

@@ -82,6 +82,32 @@ def test_no_pivot(rig: Rig) -> None:
     assert caught.value.pointer == "/linux/rootfsPropagation"
 
 
+@pytest.mark.parametrize("no_pivot", [False, True])
+@pytest.mark.parametrize("userns", [False, True])
+def test_no_way_up(rig: Rig, tmp: Path, no_pivot: bool, userns: bool) -> None:
+    """The classic: chroot below while the working directory stays above, then climb."""
+    (tmp / "marker").touch()
+    if userns:
+        rig.hand_over()
+
+    def climb(p: Program) -> None:
+        p.mkdirat(-100, "/below", 0o755)
+        p.chroot("/below")
+        for _ in range(20):
+            p.chdir("..")
+        p.chroot(".")
+
+    result = rig.run(
+        f"ls -d {tmp}/marker /bin/busybox",
+        [PROC, DEV],
+        after_leave=climb,
+        no_pivot=no_pivot,
+        userns=userns,
+    )
+    assert "/bin/busybox" in result.lines
+    assert f"{tmp}/marker" not in result.lines
+
+
 def test_no_pivot_proves_no_full_proc(rig: Rig) -> None:
     """A user namespace made inside may mount a new procfs only if a full one is to be seen."""
     script = "unshare -U -r -m -p -f mount -t proc p /tmp && echo fresh; echo end"

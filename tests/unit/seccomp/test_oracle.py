@@ -49,7 +49,7 @@ def test_whole_profiles(name: str, also: bool, machine: str) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(10))
 def test_random_profiles(seed: int, machine: str) -> None:
     """At most one rule with arguments a call: what libseccomp is good at."""
     chance = random.Random(seed)
@@ -63,6 +63,9 @@ def test_random_profiles(seed: int, machine: str) -> None:
             arg(index, chance.choice(oracle.OPERATORS), chance.choice(WORDS), chance.choice(WORDS))
             for index in chance.sample(range(6), chance.choice([0, 1, 1, 2, 3, 6]))
         ]
+        if name in MULTIPLEXED:
+            # libseccomp looks for the others among socketcall's own, where they never are
+            args = [a for a in args if a["index"] == 0]
         rules.append(rule(chance.choice(list(oracle.ACTIONS)), name, args=args))
     default = chance.choice(["ALLOW", "LOG", "ERRNO"])
     profile = section(default, *rules)

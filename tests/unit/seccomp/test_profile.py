@@ -279,10 +279,11 @@ def test_the_pointer_is_where_the_section_is() -> None:
 
 
 def test_contradicting_rules_are_an_error() -> None:
+    """However their comparisons are ordered."""
     profile = section(
         "KILL",
-        rule("ALLOW", "mmap", args=[arg(0, "EQ", 1)]),
-        rule("LOG", "read", "mmap", args=[arg(0, "EQ", 1)]),
+        rule("ALLOW", "mmap", args=[arg(1, "LT", 2), arg(0, "EQ", 1)]),
+        rule("LOG", "read", "mmap", args=[arg(0, "EQ", 1), arg(1, "LT", 2)]),
     )
     with pytest.raises(ConfigError, match="mmap has the same arguments") as error:
         compiled(profile)

@@ -123,7 +123,7 @@ def calls(draw: st.DrawFn, profile: dict[str, Any], machine: str) -> tuple[int, 
     return nr, tuple(draw(st.one_of(near, near, words)) for _ in range(6))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), machine=st.sampled_from(sorted(ARCH)))
 def test_the_filter_says_what_the_profile_says(data: st.DataObject, machine: str) -> None:
     profile = data.draw(profiles())
