@@ -62,20 +62,24 @@ def _workers() -> ThreadPoolExecutor:
 async def _blocking(
     work: Callable[[], Result], undo: Callable[[Result], None] | None = None
 ) -> Result:
-    """Have a worker do it. If we are cancelled meanwhile, `undo` gets what came of it."""
+    """Have a worker do it. If we are cancelled meanwhile, `undo` gets what came of it.
+
+    The cancellation goes on when that is done, too.
+    """
     future = _workers().submit(work)
     try:
         return await asyncio.shield(asyncio.wrap_future(future))
     except asyncio.CancelledError:
         if not future.cancel() and undo is not None:
-            discard = undo
-
-            def when_done(done: "Future[Result]") -> None:
-                if done.exception() is None:
-                    discard(done.result())
-
-            future.add_done_callback(when_done)
+            undoing = _workers().submit(_undo, future, undo)
+            await asyncio.shield(asyncio.wrap_future(undoing))
         raise
+
+
+def _undo(future: "Future[Result]", undo: Callable[[Result], None]) -> None:
+    """In a worker, while another one may still be at it."""
+    if future.exception() is None:
+        undo(future.result())
 
 
 class Process:

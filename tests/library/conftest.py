@@ -6,10 +6,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import kaa
 import pytest
 from kit import hostns, leftovers, rootfs
 from kit.container import CGROUPS
+
+import kaa
 
 HERE = Path(__file__).parent
 

@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-import kaa
 import pytest
+
+import kaa
 from kaa.api.mounts import parse_size
 from kaa.spec.default import document
 
@@ -82,7 +83,7 @@ def test_errors_name_the_property() -> None:
         config.validate()
     assert raised.value.pointer == "/annotations/run.kaa.networks"
     with pytest.raises(TypeError, match="several strings"):
-        config.args = "ls -l"  # type: ignore[assignment]
+        config.args = "ls -l"
 
 
 @pytest.mark.parametrize(
@@ -238,4 +239,4 @@ def test_every_public_name_is_there() -> None:
         assert getattr(kaa, name) is not None
     assert set(kaa.__all__) <= set(dir(kaa))
     with pytest.raises(AttributeError):
-        kaa.nonsense  # type: ignore[attr-defined]  # noqa: B018
+        kaa.nonsense  # noqa: B018

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import kaa
 import pytest
 from kit.runtime import Runtime as Command
+
+import kaa
 
 NewId = Callable[[], str]
 
@@ -245,7 +246,9 @@ def test_many_threads_at_one_container(
             threading.Thread(target=lambda: statuses.append(container.wait(20))) for _ in range(4)
         ]
         execs = [
-            threading.Thread(target=lambda: statuses.append(container.exec(["true"]).returncode - 9))
+            threading.Thread(
+                target=lambda: statuses.append(container.exec(["true"]).returncode - 9)
+            )
             for _ in range(4)
         ]
         for thread in (*waiting, *execs):

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import kaa
 import pytest
 from kit.runtime import Runtime as Command
+
+import kaa
 
 NewId = Callable[[], str]
 NAME = f"kb{os.getpid() % 100000}"

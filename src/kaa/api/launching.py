@@ -134,16 +134,11 @@ def bring_up(
     `lower` is the host directory under a throw-away root, if it is to have one.
     """
     with records.Lock(runtime.root, id) as lock:
-        try:
-            launch = (
-                ScratchLaunch(runtime, id, config, bundle=bundle, lower=lower)
-                if lower
-                else Launch(runtime, id, config, bundle=bundle)
-            )
-        except BaseException:
-            if not os.path.lexists(records.directory(runtime.root, id)):
-                lock.forget()  # else somebody else's container has this id
-            raise
+        launch = (
+            ScratchLaunch(runtime, id, config, bundle=bundle, lower=lower)
+            if lower
+            else Launch(runtime, id, config, bundle=bundle)
+        )
         try:
             launch.set_up(gate=gate)
             launch.announce("", "")

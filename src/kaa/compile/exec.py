@@ -141,7 +141,6 @@ def start(
     p: Program,
     inputs: Inputs,
     doc: "Json",
-    caps: process.Capabilities,
     filter: "Filter | None",
     env: list[str],
 ) -> None:

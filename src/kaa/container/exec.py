@@ -245,7 +245,7 @@ class Entry:
             )
         program = Program(self.init.slots)
         compiler.start(
-            program, self._inputs, self._doc, self._caps, self._filter, self._env
+            program, self._inputs, self._doc, self._filter, self._env
         )
         self.init.run(program)
         self.init.go()

@@ -117,10 +117,13 @@ class NetDevices:
             # the kernel would say so only once the device is on the other side
             raise device.failure(EEXIST)
         self._moved.append(device)
-        host.link("set", index=device.index, net_ns_fd=self._there, ifname=device.new_name)
-        device.index = next(
-            link["index"] for link in inside.get_links() if link["index"] not in known
-        )
+        try:
+            host.link("set", index=device.index, net_ns_fd=self._there, ifname=device.new_name)
+        finally:
+            # it may be there under a new index, and even though it could not be renamed
+            for link in inside.get_links():
+                if link["index"] not in known:
+                    device.index = link["index"]
         device.restore_addresses(inside)
         inside.link("set", index=device.index, state="up")
 

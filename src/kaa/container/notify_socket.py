@@ -8,6 +8,7 @@ never which process is the main one or what descriptors to keep.
 import posix
 from _socket import AF_UNIX, MSG_NOSIGNAL, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_DGRAM, SOL_SOCKET, socket
 from _struct import pack
+from errno import ETIMEDOUT
 from select import POLLIN, poll
 
 from kaa.container import record as records
@@ -15,13 +16,15 @@ from kaa.errors import KaaError, strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from threading import Thread
+
     from kaa.caller import Caller
     from kaa.compile.inputs import Inputs
 
 _DIRECTORY = "/run/notify"
 _NAME = "notify.sock"
 _DATAGRAM_MAX = 1 << 16
-_BARRIER_MS = 30_000
+_PATIENCE_S = 30.0  # with a supervisor that does not read
 _PASSED_ON = (
     b"READY=1",
     b"RELOADING=1",
@@ -89,6 +92,7 @@ class NotifySocket:
             if folder >= 0:
                 posix.close(folder)
         self._stop = -1
+        self._thread: Thread | None = None
 
     def await_ready(self, pid: int, pidfd: int) -> None:
         """Pass everything on until the process is ready, or has ended.
@@ -117,7 +121,8 @@ class NotifySocket:
         from threading import Thread
 
         end, self._stop = posix.pipe()
-        Thread(target=self._serve, args=(end,), daemon=True).start()
+        self._thread = Thread(target=self._serve, args=(end,), daemon=True)
+        self._thread.start()
 
     def _serve(self, end: int) -> None:
         waiting = poll()
@@ -158,21 +163,22 @@ class NotifySocket:
             # whoever does not know barriers drops the descriptor, so this ends in any case
             waiting = poll()
             waiting.register(read, 0)
-            waiting.poll(_BARRIER_MS)
+            waiting.poll(_PATIENCE_S * 1000)
         finally:
             posix.close(read)
 
     def _to_host(self, message: list[bytes], ancillary: "list[tuple[int, int, bytes]]") -> None:
         host = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
+        host.settimeout(_PATIENCE_S)
         try:
             address = self._host
             host.connect(f"\0{address[1:]}" if address.startswith("@") else address)
             host.sendmsg(message, ancillary, MSG_NOSIGNAL)
         except OSError as error:
             raise KaaError(
-                f"notify {self._host}: {strerror(error.errno or 0)}",
+                f"notify {self._host}: {strerror(error.errno or ETIMEDOUT)}",
                 path=self._host,
-                errno=error.errno,
+                errno=error.errno or ETIMEDOUT,
                 hint="NOTIFY_SOCKET is set: unset it if nobody listens there",
             ) from None
         finally:
@@ -180,8 +186,9 @@ class NotifySocket:
 
     def close(self) -> None:
         """Stop listening; what was sent already is still passed on."""
-        if self._stop >= 0:
+        if self._thread is None:
+            self._socket.close()
+        elif self._stop >= 0:
             posix.close(self._stop)
             self._stop = -1
-        else:
-            self._socket.close()
+            self._thread.join()

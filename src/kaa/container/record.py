@@ -58,11 +58,12 @@ class BrokenRecord(KaaError):
 class Lock:
     """Held while a container changes; a context manager."""
 
-    __slots__ = ("_fd", "_path", "_root")
+    __slots__ = ("_directory", "_fd", "_path", "_root")
 
     def __init__(self, root: str, id: str) -> None:
         check_id(id)
         self._root = root
+        self._directory = f"{root}/{id}"
         self._path = f"{root}/{_LOCKS}/{id}"
         self._fd = -1
 
@@ -96,7 +97,9 @@ class Lock:
         except FileNotFoundError:
             pass
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None and not posix.access(self._directory, posix.F_OK):
+            self.forget()  # what failed was to make it, or it never was
         posix.close(self._fd)
 
 

@@ -392,6 +392,8 @@ def _executable() -> int:
     """A descriptor of kaa-init that nobody can ever write to through /proc/PID/exe."""
     if not _sealed:
         _sealed.append(_seal(_binary()))
+        while len(_sealed) > 1:  # another thread was as quick: the first one counts
+            posix.close(_sealed.pop())
     return _sealed[0]
 
 

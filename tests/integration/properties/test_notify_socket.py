@@ -129,6 +129,13 @@ def test_in_the_foreground_everything_is_passed_on(
     assert supervisor.receive() == ["STOPPING=1"]
 
 
+def test_last_words(speaker: Callable[..., Container], supervisor: Supervisor) -> None:
+    """Said right before the end, and passed on all the same."""
+    speaker(0, "READY=1", "STOPPING=1\nSTATUS=bye").run(env=supervisor.environment).ok()
+    assert supervisor.receive() == ["READY=1"]
+    assert supervisor.receive() == ["STOPPING=1", "STATUS=bye"]
+
+
 def test_the_container_cannot_speak_for_its_supervisor(
     speaker: Callable[..., Container], supervisor: Supervisor
 ) -> None:
