@@ -217,7 +217,7 @@ def test_five_hundred_rules(
 ) -> None:
     """Each with a comparison of its own: the filter really has that many branches."""
     rules = [
-        refuse("chmod", "fchmodat2", args=[{"index": 1, "value": 0o10000 + n, "op": "SCMP_CMP_EQ"}])
+        refuse("chmod", args=[{"index": 1, "value": 0o10000 + n, "op": "SCMP_CMP_EQ"}])
         for n in range(RULES - 1)
     ]
     rules.append(refuse("mkdir", "mkdirat", errnoRet=28))

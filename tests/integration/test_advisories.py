@@ -1,7 +1,6 @@
 """Known attacks on container runtimes that are no links: what they got, nobody gets here."""
 
 import hashlib
-import json
 import os
 import stat
 import subprocess
@@ -215,13 +214,6 @@ def test_file_capabilities_are_not_regained(container: Container) -> None:
                 assert "CAP_NET_RAW" not in report.capabilities("Prm")
 
 
-def test_setgroups_is_denied_where_the_kernel_wants_it(container: Container) -> None:
-    """CVE-2014-8989: with an ordinary mapping by root it stays allowed, and works."""
-    config.add_user_namespace(container.config)
-    os.chown(container.rootfs, 200000, 200000)
-    assert probe.run(container)["setgroups"] == "allow\n"
-
-
 def test_a_systemd_property_is_not_taken_from_anyone(container: Container, tmp: Path) -> None:
     """CVE-2024-3154: an annotation must not run a command on the host."""
     container.config["annotations"] = {
@@ -274,18 +266,15 @@ def test_many_starts_leave_the_hosts_mounts_alone(container: Container) -> None:
     assert Path("/proc/self/mountinfo").read_text() == before
 
 
-def test_a_container_cannot_lie_about_its_pid(container: Container) -> None:
-    """state.json of a dead container whose pid was taken by somebody else."""
+def test_a_pid_that_was_taken_by_somebody_else(container: Container) -> None:
+    """The start time tells: kill and delete never touch the stranger."""
     container.sleeping()
     pid = container.pid
     container.stop()
     sleeper = subprocess.Popen(["sleep", "100"])
     try:
-        for name in ("state.json",):
-            path = container.runtime.root / container.id / name
-            text = path.read_text().replace(str(pid), str(sleeper.pid))
-            json.loads(text)
-            path.write_text(text)
+        path = container.runtime.root / container.id / "state.json"
+        path.write_text(path.read_text().replace(str(pid), str(sleeper.pid)))
         container.kill("KILL")
         container.delete("--force")
         wait_for(lambda: not (container.runtime.root / container.id).exists(), "delete", 15)

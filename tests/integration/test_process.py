@@ -75,18 +75,18 @@ def test_home_of_the_config_wins(container: Container) -> None:
     assert probe.run(container).env["HOME"] == "/tmp"
 
 
-def test_home_with_a_hostile_passwd(container: Container) -> None:
-    """A fifo would block for ever, a link would show the host's file."""
+def test_home_with_a_passwd_that_is_a_link(container: Container) -> None:
+    passwd = container.rootfs / "etc/passwd"
+    passwd.unlink()
+    passwd.symlink_to("/etc/shadow")
+    assert probe.run(container).env["HOME"] == "/"
+
+
+@pytest.mark.kaa_only("runc 1.1 waits for a writer")
+def test_home_with_a_passwd_that_is_a_fifo(container: Container) -> None:
     passwd = container.rootfs / "etc/passwd"
     passwd.unlink()
     os.mkfifo(passwd)
-    report = None
-    if container.runtime.is_kaa:  # runc 1.1 hangs
-        report = probe.run(container)
-        assert report.env["HOME"] == "/"
-        container.delete("--force")
-    passwd.unlink()
-    passwd.symlink_to("/etc/shadow")
     assert probe.run(container).env["HOME"] == "/"
 
 
@@ -199,16 +199,11 @@ def test_rlimits(container: Container) -> None:
     assert limits["STACK"] == [4 << 20, 8 << 20]
 
 
-@pytest.mark.parametrize("limit", [{"type": "RLIMIT_NOFILE", "soft": 3, "hard": 4}])
-def test_limits_too_low_for_any_runtime_hold_for_the_process_only(
-    container: Container, limit: config.Config
-) -> None:
-    container.process["rlimits"] = [limit]
+@pytest.mark.kaa_only("runc 1.1 needs more descriptors than that itself")
+def test_limits_too_low_for_any_runtime_hold_for_the_process_only(container: Container) -> None:
+    container.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 3, "hard": 4}]
     container.process["args"] = ["true"]
-    if container.runtime.is_kaa:
-        container.run().ok()
-    limit.update(soft=30, hard=40)
-    assert probe.run(container)["rlimits"]["NOFILE"] == [30, 40]
+    container.run().ok()
 
 
 @pytest.mark.parametrize("value", [-500, 0, 777])
@@ -303,16 +298,3 @@ def test_signals_are_as_the_kernel_makes_them(container: Container) -> None:
 def test_personality(container: Container) -> None:
     container.linux["personality"] = {"domain": "LINUX32"}
     assert probe.run(container)["personality"] & 0xFF == 8
-
-
-def test_the_process_cannot_write_the_runtimes_binary(container: Container) -> None:
-    """CVE-2019-5736: what /proc/self/exe leads to is never the host's file."""
-    container.process["args"] = ["/proc/self/exe"]
-    result = container.run(timeout=20)
-    assert result.code != 0 or result.out == ""
-    script = container.rootfs / "bin/self"
-    script.write_text("#!/proc/self/exe\n")
-    script.chmod(0o755)
-    container.process["args"] = ["self"]
-    container.runtime("delete", "--force", container.id)
-    container.run(timeout=20)

@@ -156,7 +156,7 @@ def test_masked_paths(container: Container) -> None:
     assert (container.rootfs / "secret").read_text() == "secret"
 
 
-def test_masks_of_proc_per_cpu_are_made_for_each(container: Container) -> None:
+def test_a_mask_below_the_link_of_proc_self(container: Container) -> None:
     container.linux["maskedPaths"] = ["/proc/self/environ"]
     container.script("wc -c < /proc/1/cmdline")
     container.run().ok()

@@ -108,14 +108,6 @@ def add_user_namespace(config: Config, first: int = 200000, count: int = 65536) 
     linux["gidMappings"] = [dict(mapping)]
 
 
-def namespace(config: Config, kind: str) -> Config | None:
-    """The entry of that type in linux.namespaces."""
-    for entry in config["linux"]["namespaces"]:
-        if entry["type"] == kind:
-            return dict(entry)
-    return None
-
-
 def set_namespace(config: Config, kind: str, path: str | None = None) -> None:
     """Make the namespace new, or joined when `path` is given."""
     drop_namespace(config, kind)

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import kaa
 import pytest
-from kaa.api import runtime as runtime_module
 from kit.runtime import Runtime as Command
+
+import kaa
+from kaa.api import runtime as runtime_module
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/library.md"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

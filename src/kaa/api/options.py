@@ -141,6 +141,7 @@ class Plan:
             return config
         config.rootfs = "/"
         config.user = _NOBODY
+        config.capabilities = ()
         config.env = {**config.env, "HOME": "/tmp"}  # noqa: S108
         for directory, mode in _PRIVATE:
             config.add_mount(Mount.tmpfs(directory, mode=mode))

@@ -231,7 +231,7 @@ class Launch:
             self.record["notify"] = True
             notify_socket.prepare(self.inputs, self.path)
             if not gate:
-                self.notify = notify_socket.NotifySocket(self.runtime.caller, self.path)
+                self.notify = notify_socket.NotifySocket(self.runtime, self.path)
         records.save(self.path, self.record)
         records.write_new(f"{self.path}/config.json", codec.dumps(self.config))
         records.write_new(f"{self.path}/progress", initial_progress())

@@ -18,8 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from threading import Thread
 
-    from kaa.caller import Caller
     from kaa.compile.inputs import Inputs
+    from kaa.container.runtime import Runtime
 
 _DIRECTORY = "/run/notify"
 _NAME = "notify.sock"
@@ -66,8 +66,9 @@ class NotifySocket:
     Bound before the process starts, so that nothing is lost. Raises KaaError.
     """
 
-    def __init__(self, caller: "Caller", path: str) -> None:
-        self._host = caller.environ["NOTIFY_SOCKET"]
+    def __init__(self, runtime: "Runtime", path: str) -> None:
+        self._host = runtime.caller.environ["NOTIFY_SOCKET"]
+        self._warn = runtime.warn
         self._socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
         folder = -1
         try:
@@ -99,9 +100,15 @@ class NotifySocket:
 
         With READY=1 goes its pid, since it is to be the supervisor's main
         process, and then a barrier (sd_notify_barrier(3)): we may be gone at
-        once, and the supervisor wants to know who has spoken. Raises KaaError
-        when the supervisor cannot be reached.
+        once, and the supervisor wants to know who has spoken. A supervisor
+        that cannot be reached is worth a warning: the container runs.
         """
+        try:
+            self._await_ready(pid, pidfd)
+        except KaaError as error:
+            self._warn(str(error))
+
+    def _await_ready(self, pid: int, pidfd: int) -> None:
         waiting = poll()
         waiting.register(self._socket, POLLIN)
         waiting.register(pidfd, POLLIN)

@@ -61,7 +61,7 @@ def _notify_socket(runtime: "Runtime", record: "Json", path: str) -> "NotifySock
         return None
     from kaa.container.notify_socket import NotifySocket
 
-    return NotifySocket(runtime.caller, path)
+    return NotifySocket(runtime, path)
 
 
 def _await_ready(notify: "NotifySocket", record: "Json") -> None:

@@ -102,6 +102,7 @@ def test_a_user_namespace_without_root(container: Container) -> None:
     container.exec("--user", "0", "--", "true").failed("unmapped", code=255)
 
 
+@pytest.mark.kaa_only("runc 1.1 cannot enter this")
 def test_the_hosts_network_in_a_user_namespace(container: Container, netns: str) -> None:
     """The owners are mixed: joined with the host's power, before that is given up."""
     mapped(container)
@@ -138,6 +139,7 @@ def test_inherited_namespaces(container: Container) -> None:
         assert report["namespaces"][name] == os.stat(f"/proc/self/ns/{name}").st_ino
 
 
+@pytest.mark.kaa_only("runc 1.1 cannot run this")
 def test_without_a_mount_namespace(container: Container) -> None:
     config.drop_namespace(container.config, "mount")
     container.mounts[:] = []

@@ -11,6 +11,8 @@ import pytest
 from kit.container import Container
 from kit.runtime import ENVIRONMENT
 
+pytestmark = pytest.mark.kaa_only("runc 1.1 passes on READY=1 alone, and sends no barrier")
+
 SOURCE = Path(__file__).with_name("notify.c")
 
 
@@ -180,8 +182,8 @@ def test_without_one_there_is_none(container: Container) -> None:
 
 
 def test_nobody_listens(speaker: Callable[..., Container], tmp: Path) -> None:
-    """The container runs, but the supervisor could not be told: that is an error of `run`."""
+    """The container runs; that the supervisor could not be told is worth a warning."""
     container = speaker(1000, "READY=1")
     environment = {**ENVIRONMENT, "NOTIFY_SOCKET": f"{tmp}/nobody"}
-    container.run("--detach", env=environment).failed("nobody", code=1)
+    assert "nobody" in container.run("--detach", env=environment).ok().err
     assert container.status == "running"
