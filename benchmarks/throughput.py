@@ -94,9 +94,7 @@ def main() -> None:
         }
         for tool in tools:
             todo[f"{tool.name} run, one after the other"] = with_command(tool, bundle, count, 1)
-            todo[f"{tool.name} run, {at_once} at once"] = with_command(
-                tool, bundle, count, at_once
-            )
+            todo[f"{tool.name} run, {at_once} at once"] = with_command(tool, bundle, count, at_once)
         found: dict[str, list[float]] = {name: [] for name in todo}
         for _ in range(options.rounds):
             for name in random.sample(list(todo), len(todo)):

@@ -330,9 +330,7 @@ async def run(
     async with await Process._adopt(started) as process:
         out, err = await _converse(process, input, timeout)
         returncode = await process.wait()
-    done = CompletedContainer(
-        process.args, returncode, out, err, started.id, started.oom_killed
-    )
+    done = CompletedContainer(process.args, returncode, out, err, started.id, started.oom_killed)
     if check:
         done.check_returncode()
     return done
@@ -418,9 +416,7 @@ class Container:
     ) -> None:
         """Change its limits. Raises ConfigError, CgroupError, NotRunning."""
         await _blocking(
-            lambda: self._container.update(
-                memory=memory, pids=pids, cpus=cpus, resources=resources
-            )
+            lambda: self._container.update(memory=memory, pids=pids, cpus=cpus, resources=resources)
         )
 
     async def delete(self, *, force: bool = False) -> None:

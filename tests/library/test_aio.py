@@ -131,9 +131,7 @@ def test_a_container(runtime: kaa.Runtime, config: kaa.Config, new_id: NewId) ->
 
 
 @pytest.mark.slow
-def test_a_thousand(
-    image: Path, runtime: kaa.Runtime, nothing_is_left: Callable[[], None]
-) -> None:
+def test_a_thousand(image: Path, runtime: kaa.Runtime, nothing_is_left: Callable[[], None]) -> None:
     """50 at a time: every exit status is right, and nothing is left of any."""
     most_threads = 0
     threads = threading.active_count()

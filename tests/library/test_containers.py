@@ -62,9 +62,7 @@ def test_an_id_is_taken(runtime: kaa.Runtime, config: kaa.Config, new_id: NewId)
         assert container.status == "created"
 
 
-def test_a_block_removes_what_runs(
-    runtime: kaa.Runtime, config: kaa.Config, new_id: NewId
-) -> None:
+def test_a_block_removes_what_runs(runtime: kaa.Runtime, config: kaa.Config, new_id: NewId) -> None:
     with runtime.create(new_id(), config) as container:
         container.start()
         pid = container.pid

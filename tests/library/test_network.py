@@ -92,9 +92,7 @@ def test_the_link_ends_with_a_killed_container(
             time.sleep(0.01)
 
 
-def test_what_it_looks_like_inside(
-    image: Path, runtime: kaa.Runtime, bridge: kaa.Bridge
-) -> None:
+def test_what_it_looks_like_inside(image: Path, runtime: kaa.Runtime, bridge: kaa.Bridge) -> None:
     network = plug(
         bridge,
         2,

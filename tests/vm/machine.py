@@ -6,7 +6,7 @@
                                             power off; the exit status is COMMAND's
     machine.py missing                      print what this host lacks for that, if anything
 
-COMMAND is run by root in /root/kaa, within a service of systemd's. What it prints
+COMMAND is run by root in /srv/kaa, within a service of systemd's. What it prints
 comes out here. 124 is the exit status if the time is over, 125 if the machine has failed.
 The user `tester` has subordinate ids, and a systemd of their own that was given
 every controller.
@@ -77,10 +77,12 @@ JOB = """\
 # The disk vdb is a tar: the checkout, and the script "job". The ports are virtio's.
 exec </dev/null
 trap 'sync; systemctl poweroff --force --force' EXIT
-mkdir -p /root/kaa
-tar -x -f /dev/vdb -C /root/kaa
-cd /root/kaa
-export HOME=/root LANG=C.UTF-8 TERM=dumb PYTHONDONTWRITEBYTECODE=
+modprobe --all virtio_console overlay veth
+udevadm settle
+mkdir -p /srv/kaa
+tar -x -f /dev/vdb -C /srv/kaa
+cd /srv/kaa
+export HOME=/root LANG=C.UTF-8 TERM=dumb
 mkfifo /run/kaa-out
 cat /run/kaa-out >/dev/virtio-ports/out &
 sh ./job >/run/kaa-out 2>&1
@@ -201,7 +203,6 @@ def _furnish(root: Path) -> None:
     put("etc/fstab", "")
     put("etc/subuid", "tester:100000:65536\n")
     put("etc/subgid", "tester:100000:65536\n")
-    put("etc/modules-load.d/kaa.conf", "overlay\nveth\n")
     put("etc/systemd/journald.conf.d/kaa.conf", "[Journal]\nStorage=volatile\n")
     put(f"{units}/user@.service.d/kaa.conf", "[Service]\nDelegate=yes\n")
     put(f"{units}/kaa-job.service", SERVICE)

@@ -17,7 +17,7 @@ from kaa.compile.mount_api import (
     new_mount,
 )
 from kaa.container import record as records
-from kaa.container.create import Launch
+from kaa.container.launch import Launch
 from kaa.container.runtime import Runtime
 from kaa.container.start import run_poststart
 from kaa.errors import ConfigError, KaaError, strerror

@@ -170,17 +170,13 @@ def run(
     ) as process:
         out, err = converse(process, input, timeout)
         returncode = process.wait()
-    done = CompletedContainer(
-        process.args, returncode, out, err, process.id, process.oom_killed
-    )
+    done = CompletedContainer(process.args, returncode, out, err, process.id, process.oom_killed)
     if check:
         done.check_returncode()
     return done
 
 
-def converse(
-    process: Process, input: bytes | str | None, timeout: float | None
-) -> tuple[Any, Any]:
+def converse(process: Process, input: bytes | str | None, timeout: float | None) -> tuple[Any, Any]:
     """`communicate`; what does not end in time is killed, and the error has all that it wrote."""
     try:
         return process.communicate(input, timeout)

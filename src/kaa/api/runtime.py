@@ -96,9 +96,7 @@ class Runtime:
             stdio.close()
             raise
         stdio.close_theirs()
-        process = Process(
-            config.args, launched.child, stdio, text=Text(text, encoding, errors)
-        )
+        process = Process(config.args, launched.child, stdio, text=Text(text, encoding, errors))
         return Container(self, id, launched.child, process, launched.terminal)
 
     def load(self, id: str) -> Container:

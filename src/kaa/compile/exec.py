@@ -161,5 +161,3 @@ def start(
     if filter is not None:
         load_filter(p, filter)
     process.execute(p, doc, executable, vector)
-
-

@@ -97,9 +97,7 @@ def lowest_id(inputs: Inputs, kind: str) -> int:
     return min((m["containerID"] for m in inputs.linux.get(kind) or ()), default=0)
 
 
-def join_rest(
-    p: Program, inputs: Inputs, opened: dict[str, Slot], early: dict[str, Slot]
-) -> None:
+def join_rest(p: Program, inputs: Inputs, opened: dict[str, Slot], early: dict[str, Slot]) -> None:
     """Join what was refused before the user namespace, then the mount namespace."""
     for kind in _JOIN_ORDER:
         fd = opened.get(kind)

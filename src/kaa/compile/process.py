@@ -35,9 +35,9 @@ _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE, _PR_CAP_AMBIENT_CLEAR_ALL = 2, 4
 _KEYCTL_JOIN_SESSION_KEYRING = 1
-_CAP_DAC = 1 << capabilities.NUMBERS["CAP_DAC_OVERRIDE"] | 1 << capabilities.NUMBERS[
-    "CAP_DAC_READ_SEARCH"
-]
+_CAP_DAC = (
+    1 << capabilities.NUMBERS["CAP_DAC_OVERRIDE"] | 1 << capabilities.NUMBERS["CAP_DAC_READ_SEARCH"]
+)
 _CAP_SYS_ADMIN = 1 << capabilities.NUMBERS["CAP_SYS_ADMIN"]
 
 RLIMITS = {
@@ -459,5 +459,3 @@ def self_descriptors(p: Program) -> Slot:
     """The directory of our own descriptors in the host's /proc, to reopen an O_PATH one."""
     p.at("", "open our own descriptors in the host's /proc")
     return p.openat(_AT_FDCWD, "/proc/self/fd", O_PATH | O_CLOEXEC, 0)
-
-

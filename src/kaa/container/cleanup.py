@@ -46,5 +46,3 @@ def run_poststop(runtime: "Runtime", config: "Json", record: "Json") -> None:
             hooks.run(runtime, {"hooks": {"poststop": [hook]}}, ("poststop",), state)
         except (KaaError, OSError) as error:
             runtime.warn(str(error))
-
-

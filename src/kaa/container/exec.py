@@ -6,13 +6,12 @@ from kaa.compile import exec as compiler
 from kaa.compile.process import Capabilities, variables
 from kaa.container import console, facts
 from kaa.container import record as records
-from kaa.container.create import executable_error
 from kaa.container.foreground import Foreground
 from kaa.container.hooks import start_error
 from kaa.container.idmap import check_mapped
+from kaa.container.launch import check_terminal, executable_error
 from kaa.container.proc import is_same
 from kaa.container.rootless import has_host_power
-from kaa.container.run import check_terminal
 from kaa.container.seccomp import hand_over_listener, seccomp_filter
 from kaa.container.state import cgroup_of, document, status
 from kaa.errors import ConfigError, NotRunning, UsageError
@@ -72,7 +71,7 @@ def exec(
     validate_process(doc)
     config["process"] = doc
     check_mapped(config)
-    check_terminal(bool(doc.get("terminal")), console_socket, detach)
+    check_terminal(bool(doc.get("terminal")), console_socket, detach=detach)
     entry = Entry(runtime, record, config, preserve_fds, cgroups or [])
     foreground = None if detach else Foreground()
     try:
@@ -216,9 +215,7 @@ class Entry:
         if not is_same(self._record["pid"], self._record["start_time"]):
             raise NotRunning("cannot exec in a stopped container")
         program = Program(init.slots)
-        home = compiler.enter(
-            program, self._inputs, self._doc, target, self._caps, self._filter
-        )
+        home = compiler.enter(program, self._inputs, self._doc, target, self._caps, self._filter)
         reply = init.run(program)
         if home is not None:
             said = reply.rest().split(b"\0", 1)[0]
@@ -240,13 +237,9 @@ class Entry:
         """Into the cgroup, and go."""
         cgroup = cgroup_of(self._record)
         if cgroup is not None:
-            cgroup.join(
-                self.init.pid, sub=sub_cgroups(self._cgroups), init=self._record["pid"]
-            )
+            cgroup.join(self.init.pid, sub=sub_cgroups(self._cgroups), init=self._record["pid"])
         program = Program(self.init.slots)
-        compiler.start(
-            program, self._inputs, self._doc, self._filter, self._env
-        )
+        compiler.start(program, self._inputs, self._doc, self._filter, self._env)
         self.init.run(program)
         self.init.go()
         if self._filter is not None and self._filter.notify:
@@ -264,5 +257,3 @@ class Entry:
             if stopped.op.call == "find_executable":
                 raise executable_error(self._doc, stopped.errno) from None
             raise start_error(stopped) from None
-
-

@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 _LOCKS = ".locks"
 _FIELDS = {"id", "status", "pid", "start_time", "created", "bundle", "rootfs"}
 _ID_MAX = 255
-_ID_CHARACTERS = frozenset(
-    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-."
-)
+_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 _DIRECTORY = posix.O_DIRECTORY | posix.O_CLOEXEC | posix.O_NOFOLLOW
 
 

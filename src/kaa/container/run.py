@@ -4,11 +4,10 @@ import posix
 
 from kaa.container import record as records
 from kaa.container.cleanup import clean_up, run_poststop
-from kaa.container.create import Launch
 from kaa.container.foreground import Foreground
+from kaa.container.launch import Launch, check_terminal
 from kaa.container.start import run_poststart
 from kaa.container.state import cgroup_of
-from kaa.errors import KaaError
 from kaa.spec.load import load
 
 TYPE_CHECKING = False
@@ -38,7 +37,7 @@ def run(
     """
     bundle = runtime.caller.path(bundle)
     config = load(bundle)
-    check_terminal(bool(config["process"].get("terminal")), console_socket, detach)
+    check_terminal(bool(config["process"].get("terminal")), console_socket, detach=detach)
     with records.Lock(runtime.root, id) as lock:
         launch = Launch(
             runtime,
@@ -84,14 +83,6 @@ def run(
     if not keep:
         remove(runtime, launch)
     return code
-
-
-def check_terminal(terminal: bool, console_socket: str, detach: bool) -> None:
-    """A terminal needs someone at its other end: ourselves, or the console socket's owner."""
-    if detach and terminal and not console_socket:
-        raise KaaError("cannot allocate tty if runc will detach without setting console socket")
-    if console_socket and not (detach and terminal):
-        raise KaaError("cannot use console socket if runc will not detach or allocate tty")
 
 
 def remove(runtime: "Runtime", launch: Launch) -> None:

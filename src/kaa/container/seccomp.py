@@ -66,9 +66,7 @@ def hand_over_listener(
                 "metadata": filter.listener_metadata,
                 "state": state,
             }
-            agent.sendmsg(
-                [codec.dumps(document)], [(SOL_SOCKET, SCM_RIGHTS, pack("=i", listener))]
-            )
+            agent.sendmsg([codec.dumps(document)], [(SOL_SOCKET, SCM_RIGHTS, pack("=i", listener))])
         finally:
             agent.close()
     finally:

@@ -47,9 +47,7 @@ class Plan:
                 pointer=pointer,
             )
         if caller.euid != 0:
-            raise ConfigError(
-                "networks can be made by root only", pointer=pointer, errno=EPERM
-            )
+            raise ConfigError("networks can be made by root only", pointer=pointer, errno=EPERM)
         names = [network.name for network in self._networks]
         for name in names:
             if names.count(name) > 1:

@@ -290,9 +290,7 @@ class Init:
         except OSError:
             raise self._died() from None
 
-    def wait_exec(
-        self, program: Program, on_sync: "Callable[[], None] | None" = None
-    ) -> None:
+    def wait_exec(self, program: Program, on_sync: "Callable[[], None] | None" = None) -> None:
         """Wait until the process was executed (or has ended right after it).
 
         The last word is the progress file's. Raises Stopped when an op failed.

@@ -27,9 +27,7 @@ class Stopped(Exception):
         self.said = said
 
 
-def await_end(
-    socket: "socket", pidfd: int, on_sync: "Callable[[], None] | None" = None
-) -> None:
+def await_end(socket: "socket", pidfd: int, on_sync: "Callable[[], None] | None" = None) -> None:
     """Wait for end of file on the socket, or for the end of the process behind `pidfd` (or -1).
 
     `on_sync` is called when the program comes to its `sync`, which waits for it.
