@@ -274,7 +274,9 @@ def test_a_pid_that_was_taken_by_somebody_else(container: Container) -> None:
     sleeper = subprocess.Popen(["sleep", "100"])
     try:
         path = container.runtime.root / container.id / "state.json"
-        path.write_text(path.read_text().replace(str(pid), str(sleeper.pid)))
+        text = path.read_text()
+        assert str(pid) in text
+        path.write_text(text.replace(str(pid), str(sleeper.pid)))
         container.kill("KILL")
         container.delete("--force")
         wait_for(lambda: not (container.runtime.root / container.id).exists(), "delete", 15)

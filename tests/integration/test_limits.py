@@ -141,3 +141,10 @@ def test_the_cgroup_belongs_to_the_container_before_it_starts(container: Contain
     group = container.cgroup("pids")
     assert group.name == container.id
     assert (group / "cgroup.procs").read_text().split() == [str(container.pid)]
+
+
+@pytest.mark.kaa_only("runc 1.1 says it in other words")
+def test_shares_of_a_cache_nobody_asked_for(container: Container) -> None:
+    container.sleeping()
+    result = container.runtime("update", "--l3-cache-schema", "L3:0=f", container.id)
+    result.failed("/linux/intelRdt", "created without Intel RDT")

@@ -156,12 +156,6 @@ def test_masked_paths(container: Container) -> None:
     assert (container.rootfs / "secret").read_text() == "secret"
 
 
-def test_a_mask_below_the_link_of_proc_self(container: Container) -> None:
-    container.linux["maskedPaths"] = ["/proc/self/environ"]
-    container.script("wc -c < /proc/1/cmdline")
-    container.run().ok()
-
-
 def test_read_only_paths(container: Container) -> None:
     (container.rootfs / "data").mkdir()
     container.linux["readonlyPaths"] += ["/data", "/etc/passwd", "/not/there"]

@@ -55,7 +55,8 @@ def _go_below_a_reaper() -> None:
     if main == 0:
         _check(_libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
         return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # pytest gets it too, and ends
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # pytest gets it too, and cleans up
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(main, signal.SIGINT))  # timeout(1)
     while True:
         pid, status = os.wait()
         if pid == main:

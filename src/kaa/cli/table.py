@@ -213,8 +213,8 @@ _UPDATE: tuple[Option, ...] = (
     _amount("kernel-memory", "ignored", hidden=True),
     _amount("kernel-memory-tcp", "ignored", hidden=True),
     _amount("pids-limit", "number of processes and threads; -1: no limit"),
-    Option("l3-cache-schema", TEXT, "refused", value="SCHEMA", hidden=True),
-    Option("mem-bw-schema", TEXT, "refused", value="SCHEMA", hidden=True),
+    Option("l3-cache-schema", TEXT, "Intel RDT: the share of the L3 cache", value="SCHEMA"),
+    Option("mem-bw-schema", TEXT, "Intel RDT: the share of memory bandwidth", value="SCHEMA"),
 )
 
 _EXEC: tuple[Option, ...] = (

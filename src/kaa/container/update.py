@@ -1,8 +1,9 @@
 """`update`: new limits for a container that runs."""
 
+from kaa import codec
 from kaa.container import record as records
 from kaa.container.state import cgroup_of, is_alive
-from kaa.errors import KaaError, NotRunning
+from kaa.errors import ConfigError, NotRunning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,10 +11,13 @@ if TYPE_CHECKING:
     from kaa.container.runtime import Runtime
 
 
-def update(runtime: "Runtime", id: str, resources: "Json") -> None:
+def update(
+    runtime: "Runtime", id: str, resources: "Json", *, intel_rdt: "Json | None" = None
+) -> None:
     """Apply `resources` (the form of linux.resources); what it does not name stays as it is.
 
-    When a limit is refused the old ones are put back, and the error says which it was.
+    `intel_rdt` holds new values of `l3CacheSchema` and `memBwSchema`. When a
+    limit is refused the old ones stay, and the error says which it was.
     """
     with records.Lock(runtime.root, id):
         record = records.load(runtime.root, id)
@@ -22,20 +26,25 @@ def update(runtime: "Runtime", id: str, resources: "Json") -> None:
             raise NotRunning
         config = records.load_config(runtime.root, id)
         linux = config.setdefault("linux", {})
-        old = linux.get("resources") or {}
-        try:
-            cgroup.apply(resources, update=True)
-        except KaaError:
-            try:
-                cgroup.apply(old, update=True)
-            except KaaError as error:
-                runtime.warn(f"put the old limits back: {error}")
-            raise
-        linux["resources"] = merged(old, resources)
-        from kaa import codec
-
+        if intel_rdt:
+            _set_shares(record, intel_rdt)
+            linux["intelRdt"] = {**linux["intelRdt"], **intel_rdt}
+        cgroup.apply(resources, update=True)
+        linux["resources"] = merged(linux.get("resources") or {}, resources)
         path = f"{records.directory(runtime.root, id)}/config.json"
         records.write(path, codec.dumps(config))
+
+
+def _set_shares(record: "Json", shares: "Json") -> None:
+    group = record.get("intel_rdt")
+    if not group:
+        raise ConfigError(
+            "the container was created without Intel RDT, so there is nothing to update",
+            pointer="/linux/intelRdt",
+        )
+    from kaa.container.intel_rdt import load
+
+    load(group).set_shares(shares)
 
 
 def merged(old: "Json", new: "Json") -> "Json":

@@ -349,8 +349,7 @@ def test_sizes(kaa: Kaa, text: str, size: int) -> None:
     "argv",
     ["--memory 5x", "--memory -2", "--memory 1e3", "--memory .", "--memory 99999999999999999999",
      "--memory 9999999P", "--memory ²", "--cpu-share -1", "--cpu-share 1.5", "--cpu-idle 2",
-     "--blkio-weight 65536", "--pids-limit x", "--cpu-quota 99999999999999999999",
-     "--l3-cache-schema x"],
+     "--blkio-weight 65536", "--pids-limit x", "--cpu-quota 99999999999999999999"],
 )  # fmt: skip
 def test_bad_limits(kaa: Kaa, argv: str) -> None:
     update = Recorder()
@@ -359,6 +358,17 @@ def test_bad_limits(kaa: Kaa, argv: str) -> None:
     assert done.code == 1
     assert argv.split()[0].strip("-") in done.err
     assert not update.calls
+
+
+def test_intel_rdt(kaa: Kaa) -> None:
+    update = Recorder()
+    kaa.replace("kaa.container.update", update=update)
+    assert (
+        kaa("update", "--l3-cache-schema", "L3:0=f", "--mem-bw-schema", "MB:0=20", "box").code == 0
+    )
+    assert update.call.keywords == {
+        "intel_rdt": {"l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=20"}
+    }
 
 
 def test_kernel_memory_is_ignored(kaa: Kaa) -> None:

@@ -28,7 +28,7 @@ _SIZES = {
     "memory-reservation": ("memory", "reservation"),
     "memory-swap": ("memory", "swap"),
 }
-_RDT = ("l3-cache-schema", "mem-bw-schema")
+_RDT = {"l3-cache-schema": "l3CacheSchema", "mem-bw-schema": "memBwSchema"}
 _IGNORED = ("kernel-memory", "kernel-memory-tcp")
 _UNITS = "bkmgtp"
 
@@ -48,10 +48,8 @@ def command(session: "Session") -> int:
     for name in _IGNORED:
         if name in options:
             session.log.warn(f"--{name} is ignored: the kernel has no such limit any more")
-    for name in _RDT:
-        if name in options:
-            raise UsageError(f"--{name}: Intel RDT limits are fixed when the container is created")
-    update(session.runtime(), session.args[0], resources(options))
+    shares = {key: options[name] for name, key in _RDT.items() if options.get(name)}
+    update(session.runtime(), session.args[0], resources(options), intel_rdt=shares or None)
     return 0
 
 
