@@ -54,13 +54,20 @@ def _go_below_a_reaper() -> None:
     main = os.fork()
     if main == 0:
         _check(_libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
+        signal.signal(signal.SIGTERM, _interrupt_once)
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # pytest gets it too, and cleans up
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(main, signal.SIGINT))  # timeout(1)
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(main, signal.SIGTERM))
     while True:
         pid, status = os.wait()
         if pid == main:
             os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+
+
+def _interrupt_once(*_: object) -> None:
+    """End as after Ctrl-C, with every fixture's clean-up; timeout(1) sends its signal twice."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def with_network(command: list[str]) -> list[str]:

@@ -76,6 +76,20 @@ def test_a_cancelled_one_goes(image: Path, runtime: kaa.Runtime, delay: float) -
     go(work())
 
 
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.5])
+def test_the_loop_ends_before_they_do(image: Path, runtime: kaa.Runtime, delay: float) -> None:
+    """asyncio.run cancels what is left, all at once."""
+
+    async def work() -> None:
+        left = [asyncio.create_task(shell("sleep 1000", image, runtime)) for _ in range(3)]
+        await asyncio.sleep(delay)
+        assert not any(task.done() for task in left)
+
+    go(work())
+    assert runtime.list() == []
+    assert not made_up_cgroups()
+
+
 def test_streams_of_a_process(image: Path, runtime: kaa.Runtime) -> None:
     async def work() -> None:
         async with await aio.popen(

@@ -110,9 +110,7 @@ class Container:
             await self._start(args, stdin=stdin, stdout=stdout, stderr=stderr, **more)
         )
 
-    async def _start(
-        self, args: Sequence[str] | None, **more: Any
-    ) -> blocking_process.Process:
+    async def _start(self, args: Sequence[str] | None, **more: Any) -> blocking_process.Process:
         return await blocking(lambda: self._container.popen(args, **more), abandon)
 
     async def exec(

@@ -22,8 +22,7 @@ async def popen(
     **options: Unpack[ContainerOptions],
 ) -> Process:
     """Start a command in a container of its own, which is removed when it ends: `kaa.Popen`."""
-    started = await _start(args, stdin, stdout, stderr, None, max_output, options)
-    return await Process.adopt(started)
+    return await Process.adopt(await _start(args, stdin, stdout, stderr, max_output, options))
 
 
 async def _start(
@@ -31,19 +30,15 @@ async def _start(
     stdin: Stream,
     stdout: Stream,
     stderr: Stream,
-    text: Text | None,
     max_output: int | None,
     options: ContainerOptions,
 ) -> blocking_run.Popen:
-    def start() -> blocking_run.Popen:
-        found = blocking_run.Popen(
+    return await blocking(
+        lambda: blocking_run.Popen(
             args, stdin=stdin, stdout=stdout, stderr=stderr, max_output=max_output, **options
-        )
-        if text is not None:
-            found.text = text  # for the whole of the output: the streams stay bytes
-        return found
-
-    return await blocking(start, abandon)
+        ),
+        abandon,
+    )
 
 
 async def run(
@@ -67,11 +62,11 @@ async def run(
         if stdout is not None or stderr is not None:
             raise ValueError("capture_output says already where stdout and stderr go")
         stdout = stderr = PIPE
+    if input is not None:
+        stdin = PIPE
+    started = await _start(args, stdin, stdout, stderr, max_output, options)
     wanted = Text(text or isinstance(input, str), encoding, errors)
-    started = await _start(
-        args, PIPE if input is not None else stdin, stdout, stderr, wanted, max_output, options
-    )
-    async with await Process.adopt(started) as process:
+    async with await Process.adopt(started, wanted) as process:
         out, err = await converse(process, input, timeout)
         returncode = await process.wait()
     done = CompletedContainer(process.args, returncode, out, err, started.id, started.oom_killed)
