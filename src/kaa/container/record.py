@@ -210,8 +210,9 @@ def save(path: str, record: "Json") -> None:
 
 def load(root: str, id: str) -> "Json":
     """The record of a container; ContainerNotFound if there is none."""
+    path = f"{directory(root, id)}/state.json"
     try:
-        found = codec.loads(read_file(f"{directory(root, id)}/state.json"))
+        found = codec.loads(read_file(path))
     except KaaError as error:
         raise BrokenRecord(f"the state of container {id} is damaged: {error.message}") from None
     except (FileNotFoundError, NotADirectoryError):
