@@ -19,8 +19,8 @@ class Swapper:
         time.sleep(0.01)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failure: object, *_: object) -> None:
         died = self._process.poll()
         self._process.kill()
         err = self._process.communicate()[1]
-        assert died is None, f"the swapper ended by itself: {err.decode()}"
+        assert failure or died is None, f"the swapper ended by itself: {err.decode()}"

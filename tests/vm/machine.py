@@ -254,7 +254,7 @@ def run(command: str, *, timeout_s: float, memory: int, cpus: int, kernel: str) 
             "-device", "virtio-rng-pci",
             "-serial", f"file:{console}",
             "-device", "virtio-serial-pci",
-            *_port("out", "stdio"), *_port("status", f"file,path={status}"),
+            *_port("out", "file,path=/dev/stdout,append=on"), *_port("status", f"file,path={status}"),
         ]  # fmt: skip
         environ = {**os.environ, "TMPDIR": str(work)}
         try:

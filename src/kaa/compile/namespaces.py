@@ -146,15 +146,18 @@ def make(p: Program, inputs: Inputs) -> None:
 
 def _set_time_offsets(p: Program, inputs: Inputs, offsets: "Json") -> None:
     """Before the first process enters the time namespace: time_namespaces(7)."""
+    text = "".join(
+        f"{clock} {offsets[clock].get('secs') or 0} {offsets[clock].get('nanosecs') or 0}\n"
+        for clock in ("monotonic", "boottime")
+        if clock in offsets
+    )
+    if not text:
+        return  # it names no clock that there is
     p.at("/linux/timeOffsets", "set the clock offsets")
     undumpable = inputs.in_user_namespace or not inputs.privileged
     if undumpable:
         # an undumpable process's own /proc files belong to the global root
         p.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
-    text = "".join(
-        f"{clock} {value.get('secs') or 0} {value.get('nanosecs') or 0}\n"
-        for clock, value in offsets.items()
-    )
     fd = p.openat(_AT_FDCWD, "/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC, 0)
     raw = text.encode()
     p.write(fd, raw, len(raw))

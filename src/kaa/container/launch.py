@@ -84,6 +84,8 @@ class Launch:
             "rootfs": self.inputs.rootfs,
             "annotations": config.get("annotations") or {},
             "cgroup": self.cgroup.record() if self.cgroup else None,
+            # then everyone ends with the init
+            "own_pid_namespace": self.inputs.namespaces.get("pid") == "",
         }
         self.resctrl = self._resctrl()
         if self.resctrl:
