@@ -3,11 +3,12 @@
 PREFIX ?= /usr/local
 PYTHON := .venv/bin/python
 
-.PHONY: help demo test lint format bench build install clean
+.PHONY: help demo test test-vm lint format bench build install clean
 
 help:
 	@echo 'make demo      run a container, from nothing: see kaa at work (root)'
 	@echo 'make test      run the tests (root); ARGS="-k name" and the like are for pytest'
+	@echo 'make test-vm   run those that want cgroup v2 and systemd, in a virtual machine (root)'
 	@echo 'make lint      ruff, mypy --strict, the warnings of three C compilers, cppcheck'
 	@echo 'make format    let ruff format the Python code'
 	@echo 'make bench     measure kaa beside runc and crun (root)'
@@ -21,6 +22,10 @@ demo:
 test:
 	@sh scripts/setup.sh test
 	@$(PYTHON) -m pytest $(ARGS)
+
+test-vm:
+	@sh scripts/setup.sh demo
+	@sh tests/vm/test.sh $(ARGS)
 
 lint:
 	@sh scripts/setup.sh test

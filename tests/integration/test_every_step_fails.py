@@ -85,15 +85,17 @@ def fail_each(
     failed = forgiven = target = 0
     while True:
         saboteur.aim(target)
+        words = "nothing went wrong"
         try:
             attempt()
         except KaaError as error:
             failed += 1
-            assert str(error), saboteur.hit
+            words = str(error)
         else:
             if not saboteur.hit:
                 return failed, forgiven
             forgiven += 1
+        assert words, saboteur.hit
         left = [p.name for p in root.glob("*") if p.name not in (".locks", ".cache")]
         assert not left, f"{saboteur.hit} left {left}"
         assert not list((root / ".locks").glob("*")), saboteur.hit

@@ -276,6 +276,48 @@ def test_somebody_else_collects_our_child(image: Path, runtime: kaa.Runtime) -> 
     assert process.wait() == 255
 
 
+def test_a_poststop_hook_has_streams_of_its_own(
+    runtime: kaa.Runtime, config: kaa.Config, tmp: Path
+) -> None:
+    """The container's pipes are closed by then, and their numbers may be others'."""
+    config.add_hook("poststop", "/bin/sh", "-c", f"cat > {tmp}/said; echo nobody hears this")
+    for number in range(3):
+        done = kaa.run(["echo", str(number)], config=config, capture_output=True, runtime=runtime)
+        assert done.stdout == f"{number}\n".encode()
+        assert '"stopped"' in (tmp / "said").read_text()
+        (tmp / "said").unlink()
+
+
+DAEMON = """
+import os, sys
+for fd in (0, 1, 2):
+    os.close(fd)
+import kaa
+runtime = kaa.Runtime(sys.argv[2])
+done = kaa.run(["sh", "-c", "echo said; ls /proc/self/fd"], rootfs=sys.argv[1], stdout=kaa.PIPE,
+               runtime=runtime, network=kaa.Network())
+config = kaa.Config()
+config.rootfs, config.args = sys.argv[1], ["true"]
+config.add_hook("poststop", "/bin/true")
+again = kaa.run(config=config, runtime=runtime)
+with open(sys.argv[3], "wb") as report:
+    report.write(b"%s %d" % (done.stdout, again.returncode))
+"""
+
+
+def test_a_daemon_without_standard_streams(image: Path, runtime: kaa.Runtime, tmp: Path) -> None:
+    report = tmp / "report"
+    source = Path(kaa.__file__).parents[1]
+    subprocess.run(
+        [sys.executable, "-c", DAEMON, image, runtime.root, report],
+        check=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(source)},
+    )
+    words = report.read_text().split()
+    assert words == ["said", "0", "1", "2", "3", "0"]  # 3 is the directory that ls reads
+
+
 def test_many_threads(image: Path, runtime: kaa.Runtime) -> None:
     found: list[tuple[int, int, str]] = []
 

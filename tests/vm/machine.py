@@ -254,7 +254,9 @@ def run(command: str, *, timeout_s: float, memory: int, cpus: int, kernel: str) 
             "-device", "virtio-rng-pci",
             "-serial", f"file:{console}",
             "-device", "virtio-serial-pci",
-            *_port("out", "file,path=/dev/stdout,append=on"), *_port("status", f"file,path={status}"),
+            # not stdio, which ends, and blocks the writer, where standard input ends
+            *_port("out", "file,path=/dev/stdout,append=on"),
+            *_port("status", f"file,path={status}"),
         ]  # fmt: skip
         environ = {**os.environ, "TMPDIR": str(work)}
         try:

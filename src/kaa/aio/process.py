@@ -186,9 +186,11 @@ async def end_of(child: Child) -> None:
     """Wait for the end of a process, which stays to be collected."""
     if child.ended:
         return
+    mine = child.dup()  # also because the loop takes one reader for a descriptor
+    if mine < 0:
+        return
     loop = asyncio.get_running_loop()
     ended = loop.create_future()
-    mine = os.dup(child.pidfd)  # the loop takes one reader for a descriptor
 
     def notice() -> None:
         loop.remove_reader(mine)

@@ -63,10 +63,9 @@ class Child:
         """Wait for the end, at most `timeout` seconds; False when the time is over."""
         if self.poll():
             return True
-        with self._lock:
-            if not self._close.alive:
-                return self.ended
-            mine = os.dup(self.pidfd)  # `close` may come from another thread
+        mine = self.dup()
+        if mine < 0:
+            return self.ended
         try:
             waiting = select.poll()
             waiting.register(mine, select.POLLIN)
@@ -80,6 +79,11 @@ class Child:
                     return self.poll()
         finally:
             os.close(mine)
+
+    def dup(self) -> int:
+        """A pidfd that nobody else closes, the caller's; -1 if `close` was first."""
+        with self._lock:
+            return os.dup(self.pidfd) if self._close.alive else -1
 
     def send_signal(self, number: int) -> None:
         """Send a signal; nothing happens if it has ended."""

@@ -3,9 +3,11 @@
 import os
 import stat
 from fcntl import F_DUPFD_CLOEXEC, fcntl
+from functools import cache
 from typing import Any
 
 from kaa.api.child import Child, remember
+from kaa.api.stdio import is_open
 from kaa.caller import Caller
 from kaa.compile.mount_api import (
     AT_FDCWD,
@@ -28,13 +30,24 @@ _CLONE_NEWNS = 0x20000
 _NOT_PASSED_ON = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET")
 
 
-def caller(stdio: tuple[int, int, int] = (0, 1, 2)) -> Caller:
-    """This process, with `stdio` for the process of a container."""
+def caller(stdio: tuple[int, int, int] | None = None) -> Caller:
+    """This process, with `stdio` for the process of a container; our own if that is None."""
     found = Caller.of_this_process()
     for name in _NOT_PASSED_ON:
         found.environ.pop(name, None)
-    found.stdio = stdio
+    zero, one, two = (fd if is_open(fd) else _null() for fd in (0, 1, 2))
+    found.stdio = stdio or (zero, one, two)
     return found
+
+
+@cache
+def _null() -> int:
+    """For a daemon that has closed a standard stream, whose number may be anything soon."""
+    fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return fcntl(fd, F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)
 
 
 def scratch_root(root: str) -> str:

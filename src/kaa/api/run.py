@@ -85,9 +85,8 @@ class Popen(Process):
         plan = Plan(args, options)
         stdio = Stdio(stdin, stdout, stderr)
         try:
-            self._inner = plan.runtime.inner(stdio.theirs)
             launched = bring_up(
-                self._inner,
+                plan.runtime.inner(stdio.theirs),
                 plan.id,
                 plan.document,
                 bundle=plan.bundle,
@@ -99,6 +98,7 @@ class Popen(Process):
             raise
         stdio.close_theirs()
         self.id = plan.id
+        self._inner = plan.runtime.inner()  # what is still to be done has not the streams
         self.oom_killed = False
         self._launch = launched.launch
         super().__init__(

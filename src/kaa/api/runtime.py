@@ -56,7 +56,7 @@ class Runtime:
             "warn": warn or _log.warning,
         }
 
-    def inner(self, stdio: tuple[int, int, int] = (0, 1, 2)) -> inner.Runtime:
+    def inner(self, stdio: tuple[int, int, int] | None = None) -> inner.Runtime:
         """What the operations of `kaa.container` are called with."""
         return inner.Runtime(self.root, caller(stdio), **self._options)
 

@@ -47,7 +47,7 @@ class Stdio:
     def _plain(self, stream: Stream, number: int) -> int:
         if isinstance(stream, int) and stream >= 0:
             return stream
-        if stream is None and _is_open(number):
+        if stream is None and is_open(number):
             return number
         if stream is None or stream == DEVNULL:
             null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -72,7 +72,8 @@ class Stdio:
             setattr(self, name, -1)
 
 
-def _is_open(fd: int) -> bool:
+def is_open(fd: int) -> bool:
+    """Whether there is such a descriptor."""
     try:
         os.fstat(fd)
     except OSError:

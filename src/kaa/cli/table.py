@@ -439,6 +439,23 @@ COMMANDS: tuple[Command, ...] = (
         ),
     ),
     Command(
+        "top",
+        "show what all containers use",
+        options=(
+            Option("interval", DURATION, "time between two looks", value="TIME", default="2s"),
+            Option("json", FLAG, "print a list of objects at each look, one a line"),
+            Option("once", FLAG, "look once and end"),
+        ),
+        description="A live table of CPU, memory, processes, I/O, and pressure: the share of the "
+        "last ten seconds in which some process of the container had to wait for the CPU, for "
+        "memory or for I/O. Ctrl-C ends it. On anything but a terminal the table is printed once.",
+        examples=(
+            ("Watch the containers:", "kaa top"),
+            ("Ask which containers use more than a processor:",
+             "kaa top --once --json | jq '.[] | select(.cpu > 100).id'"),
+        ),
+    ),
+    Command(
         "spec",
         "write a config.json to start from",
         options=(

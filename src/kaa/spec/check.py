@@ -97,6 +97,22 @@ def text(expected: str, accepts: "Callable[[str], bool]") -> "Checker":
     return check
 
 
+def number_list(what: str, most: int) -> "Checker":
+    """Numbers up to `most`, and ranges of them, as in cpuset(7), List format; or nothing."""
+
+    def is_list(value: str) -> bool:
+        for part in value.split(",") if value else ():
+            first, dash, last = part.strip().partition("-")
+            for number in (first, last) if dash else (first,):
+                if not (number.isascii() and number.isdigit() and len(number) <= len(str(most))):
+                    return False
+            if not int(first) <= int(last or first) <= most:
+                return False
+        return True
+
+    return text(f'a list of {what} up to {most} such as "0-3,7"', is_list)
+
+
 def one_of(*choices: str) -> "Checker":
     """One of these strings."""
     known = frozenset(choices)

@@ -62,7 +62,7 @@ def document(version: str) -> "dict[str, Any]":
             **libseccomp,
             "kaa.version": version,
             # podman and containerd look for this name, whatever the runtime is called
-            "org.opencontainers.runc.checkpoint.enabled": "true",
+            "org.opencontainers.runc.checkpoint.enabled": "false",
         },
         "potentiallyUnsafeConfigAnnotations": ["org.criu.config", "org.systemd.property."],
     }

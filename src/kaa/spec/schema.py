@@ -21,6 +21,7 @@ from kaa.spec.check import (
     int32,
     integer,
     mapping,
+    number_list,
     one_of,
     path,
     record,
@@ -144,7 +145,7 @@ def _process(value: "Any") -> None:
         raise Wrong("args must not be empty", "args")
 
 
-_cpu_list = text('a list of CPUs such as "0-3,7"', lambda value: not value.strip("0123456789, -"))
+_cpu_list = number_list("CPUs", 8191)  # CONFIG_NR_CPUS of the largest kernels, less one
 
 PROCESS = record(
     {

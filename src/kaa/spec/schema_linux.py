@@ -8,6 +8,7 @@ from kaa.spec.check import (
     int64,
     integer,
     mapping,
+    number_list,
     one_of,
     path,
     record,
@@ -424,9 +425,7 @@ LINUX = record(
         "memoryPolicy": record(
             {
                 "mode": one_of(*MEMORY_POLICY_MODES),
-                "nodes": text(
-                    'a list of nodes such as "0-3,7"', lambda value: not value.strip("0123456789,-")
-                ),
+                "nodes": number_list("nodes", 1023),  # MAX_NUMNODES, less one
                 "flags": array(one_of(*MEMORY_POLICY_FLAGS)),
             },
             required=("mode",),

@@ -82,6 +82,9 @@ def test_memory_policy(container: Container, policy: dict[str, Any], shown: str)
     [
         ("mode", {"mode": "MPOL_NONE"}),
         ("nodes", {"mode": "MPOL_BIND", "nodes": "a-b"}),
+        ("nodes", {"mode": "MPOL_BIND", "nodes": "3-1"}),
+        ("nodes", {"mode": "MPOL_BIND", "nodes": "1-2-3"}),
+        ("nodes", {"mode": "MPOL_BIND", "nodes": "0-18446744073709551616"}),
         ("flags", {"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_NONE"]}),
     ],
 )

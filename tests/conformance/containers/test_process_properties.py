@@ -125,6 +125,13 @@ def test_exec_on_other_processors(container: Container) -> None:
     refused.failed("/process/execCPUAffinity/initial", code=255)
 
 
+@pytest.mark.kaa_only("came with runc 1.2")
+@pytest.mark.parametrize("cpus", [" ", "-", "1-", "-1", "2-1", "0,,1", "0-99999999999", "0-1-2"])
+def test_processors_that_are_no_list(container: Container, cpus: str) -> None:
+    container.process["execCPUAffinity"] = {"final": cpus}
+    container.run().failed("/process/execCPUAffinity/final", code=1)
+
+
 def test_what_is_for_windows_is_ignored(container: Container) -> None:
     container.process["commandLine"] = "cmd.exe /c exit 1"
     container.process["user"]["username"] = "ContainerAdministrator"

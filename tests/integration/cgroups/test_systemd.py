@@ -131,13 +131,15 @@ def test_everything_is_a_device_that_may_be_used(scope: Container) -> None:
     """What systemd has no words for is left to kaa's own program, a reload or not."""
     for kind in ("bounding", "effective", "permitted"):
         scope.process["capabilities"][kind].append("CAP_MKNOD")
-    kmsg = {"type": "c", "major": 1, "minor": 11}
-    up(limited(scope, devices=[{"allow": True}, {"allow": False, **kmsg, "access": "rwm"}]))
+    rules = [
+        {"allow": True, "access": "rwm"},
+        {"allow": False, "type": "c", "major": 1, "minor": 11, "access": "rwm"},
+    ]
+    up(limited(scope, devices=rules))
     for _ in range(2):
         scope.exec("mknod", "/dev/kmsg", "c", "1", "11").failed("not permitted")
-        scope.exec(
-            "sh", "-c", "mknod /dev/loop b 7 0 && dd if=/dev/loop count=0; rm /dev/loop"
-        ).ok()
+        scope.exec("sh", "-c", "mknod /dev/loop b 7 0 && dd if=/dev/loop count=0").ok()
+        scope.exec("rm", "/dev/loop").ok()
         reload()
 
 
@@ -252,6 +254,26 @@ def test_somebody_stops_the_scope(scope: Container) -> None:
     subprocess.run(["systemctl", "stop", unit(scope)], check=True)
     scope.wait("stopped")
     scope.delete().ok()
+
+
+def test_many_scopes_leave_nothing(scope: Container) -> None:
+    del scope.linux["cgroupsPath"]
+    scope.process["args"] = ["sleep", "1000"]
+    scope.write()
+    ids = [f"{scope.id}-{number}" for number in range(12)]
+    create = ["--systemd-cgroup", "create", "--bundle", scope.bundle]
+    for results in (
+        scope.runtime.together([[*create, id] for id in ids]),
+        scope.runtime.together([["start", id] for id in ids]),
+        scope.runtime.together([["delete", "--force", id] for id in ids]),
+    ):
+        for result in results:
+            result.ok()
+    left = subprocess.run(
+        ["systemctl", "list-units", "--all", "--no-legend", f"kaa-{scope.id}*"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert left.stdout == ""
 
 
 def test_the_default_scope(scope: Container) -> None:

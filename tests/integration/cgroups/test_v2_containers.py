@@ -219,12 +219,14 @@ def test_devices_are_obeyed(container: Container) -> None:
         container,
         devices=[
             {"allow": False, "access": "rwm"},
-            {"allow": True, "type": "c", "major": 1, "minor": 11, "access": "r"},
+            {"allow": True, "type": "b", "major": 7, "minor": 0, "access": "r"},
         ],
     ).sleeping()
-    container.exec("mknod", "/dev/kmsg", "c", "1", "11").ok()
-    container.exec("dd", "if=/dev/kmsg", "of=/dev/null", "bs=8192", "count=1").ok()
-    container.exec("sh", "-c", "echo x > /dev/kmsg").failed("operation not permitted")
+    if not Path("/dev/loop0").exists():
+        pytest.skip("this machine has no loop devices")
+    container.exec("mknod", "/dev/loop", "b", "7", "0").ok()
+    container.exec("dd", "if=/dev/loop", "count=0").ok()
+    container.exec("sh", "-c", "exec 3<> /dev/loop").failed("operation not permitted")
     container.exec("mknod", "/dev/mem", "c", "1", "1").ok()  # to make one is allowed
     container.exec("dd", "if=/dev/mem", "of=/dev/null", "bs=1", "count=1").failed("not permitted")
     container.exec("sh", "-c", "echo > /dev/null && head -c1 /dev/zero").ok()
@@ -258,6 +260,7 @@ def test_stats_have_the_shape_of_runcs(container: Container, tmp: Path) -> None:
         pytest.skip("runc is not installed")
     limited(container, memory={"limit": 64 * MIB}, pids={"limit": 40})
     container.script("dd if=/dev/zero of=/x bs=1M count=4 2>/dev/null; sync; exec sleep 1000").up()
+    ours = json.loads(container.runtime("events", "--stats", container.id).ok().out)
     theirs_id = f"{container.id}-runc"
     argv = [runc, "--root", str(tmp / "runc")]
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "check": True}
@@ -271,7 +274,6 @@ def test_stats_have_the_shape_of_runcs(container: Container, tmp: Path) -> None:
         theirs = json.loads(shown.stdout)
     finally:
         subprocess.run([*argv, "delete", "--force", theirs_id], check=True)
-    ours = json.loads(container.runtime("events", "--stats", container.id).ok().out)
     assert ours["type"] == theirs["type"] == "stats"
     for one in (ours, theirs):
         one["data"]["memory"].pop("raw", None)  # what the kernel happens to count

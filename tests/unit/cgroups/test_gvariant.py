@@ -62,18 +62,18 @@ def test_the_type_that_is_wanted_counts(text: str, expected: str, value: Any) ->
     ],
 )  # fmt: skip
 def test_nonsense_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         parse(text)
 
 
 def test_a_wrong_type_is_refused() -> None:
     for text, expected in (("'a'", "t"), ("true", "s"), ("1", "b"), ("[1]", "i"), ("(1,2)", "as")):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"."):
             parse(text, expected)
 
 
 def test_signatures() -> None:
     assert types_of("sa(st)aayb") == ["s", "a(st)", "aay", "b"]
     for bad in ("a", "(s", "z", "a(", ")"):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"."):
             types_of(bad)

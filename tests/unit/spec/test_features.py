@@ -33,7 +33,7 @@ def test_it_is_complete(found: dict[str, Any]) -> None:
 
 
 def test_what_engines_look_for(found: dict[str, Any]) -> None:
-    assert found["annotations"]["org.opencontainers.runc.checkpoint.enabled"] == "true"
+    assert found["annotations"]["org.opencontainers.runc.checkpoint.enabled"] == "false"
     assert found["annotations"]["kaa.version"] == "1.2.3"
     assert found["linux"]["mountExtensions"]["idmap"]["enabled"] is True
     assert {"rro", "bind", "ro", "idmap"} <= set(found["mountOptions"])
