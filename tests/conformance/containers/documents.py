@@ -56,6 +56,7 @@ def plain() -> Config:
     process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 512, "hard": 1024}]
     process["oomScoreAdj"] = 100
     process["user"] = {"uid": 0, "gid": 0, "umask": 0o22, "additionalGids": [5, 6]}
+    process["execCPUAffinity"] = {"initial": "0", "final": "0"}
     process["ioPriority"] = {"class": "IOPRIO_CLASS_BE", "priority": 4}
     process["scheduler"] = {"policy": "SCHED_OTHER", "nice": 5}
     linux = document["linux"]
@@ -150,6 +151,17 @@ def mutants(draw: st.DrawFn) -> Config:
         if places:
             _mutate(draw, document, draw(st.sampled_from(places)), places)
     return harmless(document)
+
+
+@st.composite
+def sections(draw: st.DrawFn, base: Config) -> Config:
+    """`base`, a part of a valid document, with one or two things done to it."""
+    section = copy.deepcopy(base)
+    for _ in range(draw(st.sampled_from([1, 1, 2]))):
+        places = paths(section)
+        if places:
+            _mutate(draw, section, draw(st.sampled_from(places)), places)
+    return section
 
 
 def _mutate(draw: st.DrawFn, document: Config, place: Path, places: list[Path]) -> None:
