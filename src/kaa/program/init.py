@@ -42,8 +42,6 @@ _ADD_SEALS = 1033
 _SEAL_EVERYTHING = 0x1F  # seal, shrink, grow, write, future write
 _MFD_CLOEXEC_SEALING = 3
 _MFD_EXEC = 0x10
-# SIGKILL and SIGSTOP cannot be set; 32 and 33 belong to libc
-_SIGNALS = [n for n in range(1, 65) if n not in (9, 19, 32, 33)]
 
 _sealed: list[int] = []
 
@@ -134,32 +132,26 @@ class Init:
         and must stay open while this object is used. Without one, an anonymous
         file serves.
         """
-        owned = -1
-        if progress < 0:
-            progress = owned = posix.memfd_create("progress", posix.MFD_CLOEXEC)
-            posix.write(owned, initial_progress())
-        mine, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
         command_fd = 3 + preserve_fds
         # the sources must not lie where a later dup2 of the list writes
         low = max(64, command_fd + 2)
         moved: list[int] = []
+        owned = -1
+        mine: socket | None = None
         try:
-            sources = (theirs.fileno(), progress, *(stdio or caller.stdio))
-            moved.extend(fcntl(fd, F_DUPFD_CLOEXEC, low) for fd in sources)
-            targets = (command_fd, command_fd + 1, 0, 1, 2)
-            pid = posix.posix_spawn(
-                f"/proc/self/fd/{_executable()}",
-                ["kaa-init", str(command_fd)],
-                {},
-                file_actions=[
-                    (posix.POSIX_SPAWN_DUP2, fd, target)
-                    for fd, target in zip(moved, targets, strict=True)
-                ],
-                setsigmask=[],
-                setsigdef=_SIGNALS,
-            )
+            # first of all: a closed one among them must not become a descriptor of ours
+            moved.extend(fcntl(fd, F_DUPFD_CLOEXEC, low) for fd in stdio or caller.stdio)
+            if progress < 0:
+                progress = owned = posix.memfd_create("progress", posix.MFD_CLOEXEC)
+                posix.write(owned, initial_progress())
+            moved.append(fcntl(progress, F_DUPFD_CLOEXEC, low))
+            mine, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+            moved.append(fcntl(theirs.fileno(), F_DUPFD_CLOEXEC, low))
+            theirs.close()
+            pid = _spawn(command_fd, moved, (0, 1, 2, command_fd + 1, command_fd))
         except (OSError, KaaError) as error:
-            mine.close()
+            if mine is not None:
+                mine.close()
             if owned >= 0:
                 posix.close(owned)
             if isinstance(error, KaaError):
@@ -168,12 +160,11 @@ class Init:
                 f"start kaa-init: {strerror(error.errno or 0)}",
                 call="posix_spawn",
                 errno=error.errno,
-                hint="is /proc mounted?",
+                hint="are /proc, and descriptors 0 to 2, there?",
             ) from error
         finally:
             for fd in moved:
                 posix.close(fd)
-            theirs.close()
         return cls(mine, pid, progress, owned)
 
     # -- programs --------------------------------------------------------
@@ -384,6 +375,19 @@ class Init:
         if posix.WIFSIGNALED(status):
             return f", killed by signal {posix.WTERMSIG(status)}"
         return f", exit status {posix.WEXITSTATUS(status)}"
+
+
+def _spawn(command_fd: int, sources: list[int], targets: tuple[int, ...]) -> int:
+    """Start kaa-init with each source descriptor at its target. It resets signals itself."""
+    return posix.posix_spawn(
+        f"/proc/self/fd/{_executable()}",
+        ["kaa-init", str(command_fd)],
+        {},
+        file_actions=[
+            (posix.POSIX_SPAWN_DUP2, source, target)
+            for source, target in zip(sources, targets, strict=True)
+        ],
+    )
 
 
 def _executable() -> int:

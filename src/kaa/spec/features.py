@@ -64,7 +64,7 @@ def document(version: str) -> "dict[str, Any]":
             # podman and containerd look for this name, whatever the runtime is called
             "org.opencontainers.runc.checkpoint.enabled": "false",
         },
-        "potentiallyUnsafeConfigAnnotations": ["org.criu.config", "org.systemd.property."],
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property.", "run.kaa."],
     }
 
 

@@ -1,29 +1,19 @@
 """linux.seccomp, property by property, in containers that run."""
 
-import array
-import json
 import os
 import signal
-import socket
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from conformance.containers.seccomp import ALLOW, Agent, Json, refuse
 from kit.container import Container
 
-Json = dict[str, Any]
-ALLOW: Json = {"defaultAction": "SCMP_ACT_ALLOW"}
 RULES = 500
 
 pytestmark = pytest.mark.skipif(
     os.uname().machine not in ("x86_64", "aarch64"), reason="an architecture kaa-init is not for"
 )
-
-
-def refuse(*names: str, action: str = "SCMP_ACT_ERRNO", **more: Any) -> Json:
-    return {"names": list(names), "action": action, **more}
 
 
 def says(container: Container, section: Json, script: str) -> str:
@@ -144,36 +134,6 @@ def test_deadly_actions(container: Container, action: str) -> None:
 def test_a_section_that_is_wrong(container: Container, name: str, section: Json) -> None:
     container.linux["seccomp"] = section
     container.run().failed(f"/linux/seccomp/{name}", code=1)
-
-
-class Agent:
-    """Listens at listenerPath; keeps what it is sent, and lets every call fail as it answers."""
-
-    def __init__(self, path: Path) -> None:
-        self.document: Json = {}
-        self.descriptors: list[int] = []
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(20)
-        self._socket.bind(str(path))
-        self._socket.listen(1)
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        connection, _ = self._socket.accept()
-        with connection:
-            found = array.array("i")
-            data, ancillary, _, _ = connection.recvmsg(1 << 16, socket.CMSG_SPACE(8 * 4))
-            for _, _, content in ancillary:
-                found.frombytes(content)
-            self.descriptors = list(found)
-            self.document = json.loads(data)
-
-    def close(self) -> None:
-        self._thread.join(20)
-        self._socket.close()
-        for descriptor in self.descriptors:
-            os.close(descriptor)
 
 
 @pytest.mark.parametrize("together", [True, False])
