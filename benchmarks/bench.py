@@ -1,6 +1,6 @@
 """kaa beside runc and crun: how long things take, and how much memory.
 
-    python3 benchmarks/bench.py [--rounds N] [--kaa COMMAND] [--json] (as root)
+    python3 benchmarks/bench.py [--rounds N] [--listed N] [--kaa COMMAND] [--json] (as root)
 
 Every round runs every measurement of every runtime once, in a new random
 order, so that whatever else the machine is doing hits all of them alike; the
@@ -28,7 +28,6 @@ from runtimes import LIFECYCLE, Resident, Tool, make_bundle, timed
 HERE = Path(__file__).resolve().parent
 INSIDE = "--in-own-mount-namespace"
 WARM_UP = 3
-LISTED = 20
 PEAK = "peak memory of `run true`"
 CREATED = "memory of a created container's init"
 UNITS = {PEAK: "MiB", CREATED: "KiB"}
@@ -70,23 +69,27 @@ def usable(python: str) -> bool:
 
 
 def measurements(
-    tool: Tool, stack: contextlib.ExitStack, bundle: Path
+    tool: Tool, stack: contextlib.ExitStack, bundle: Path, listed: int
 ) -> Iterator[tuple[str, Measurement]]:
     """What is measured in every round, in milliseconds."""
     exec_in = stack.enter_context(tool.running(bundle))
-    for _ in range(LISTED):
+    for _ in range(listed):
         stack.enter_context(tool.created(bundle))
     yield "run `true`", lambda: tool.run_true(bundle)
     yield f"{LIFECYCLE}, four commands", lambda: tool.lifecycle(bundle)
     yield "exec `true`", lambda: timed([*tool.command, "exec", exec_in, "/bin/true"])
-    yield f"list, {LISTED} containers", lambda: timed([*tool.command, "list"])
+    yield f"list, {listed} containers", lambda: timed([*tool.command, "list"])
 
 
-def measure(tools: list[Tool], rounds: int, work: Path) -> dict[str, dict[str, list[float]]]:
+def measure(
+    tools: list[Tool], rounds: int, work: Path, listed: int
+) -> dict[str, dict[str, list[float]]]:
     """Row → tool → the values of all rounds."""
     bundle = make_bundle(work / "bundle")
     with contextlib.ExitStack() as stack:
-        todo = [(row, t.name, m) for t in tools for row, m in measurements(t, stack, bundle)]
+        todo = [
+            (row, t.name, m) for t in tools for row, m in measurements(t, stack, bundle, listed)
+        ]
         resident = stack.enter_context(Resident(tools[0], bundle, work / "resident"))
         todo.append((f"{LIFECYCLE}, in a resident process", tools[0].name, resident.lifecycle))
         found: dict[str, dict[str, list[float]]] = {row: {} for row, _, _ in todo}
@@ -135,6 +138,9 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Measure kaa beside runc and crun.")
     parser.add_argument("--rounds", type=int, default=30, help="how many times (default: 30)")
+    parser.add_argument(
+        "--listed", type=int, default=20, help="containers alive all the while (default: 20)"
+    )
     parser.add_argument("--kaa", metavar="COMMAND", help="the kaa to measure")
     parser.add_argument("--json", action="store_true", help="print every value instead")
     parser.add_argument(INSIDE, action="store_true", dest="inside", help=argparse.SUPPRESS)
@@ -151,7 +157,7 @@ def main() -> None:
             parser.error(f"no such command: {options.kaa}")
         others = [path for name in ("runc", "crun") if (path := shutil.which(name))]
         tools = [Tool(path, work / f"root-{Path(path).name}") for path in (kaa, *others)]
-        found = measure(tools, options.rounds, work)
+        found = measure(tools, options.rounds, work, options.listed)
         facts = machine(tools)
     if options.json:
         print(json.dumps({"facts": facts, "values": found}, indent=2))

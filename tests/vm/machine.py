@@ -24,6 +24,7 @@ import inspect
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -316,6 +317,8 @@ def main() -> int:
     runner.add_argument("--v1", action="store_true", help="with the cgroups of version 1")
     runner.add_argument("command", nargs="+")
     given = parser.parse_args()
+    # as for an interrupt: the machine ends with us, and so do the temporary files
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     why = missing()
     if given.action == "missing":
         print(why)

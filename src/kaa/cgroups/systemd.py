@@ -150,7 +150,8 @@ class _InScope(Cgroup):
     def _complete(self) -> None:
         """Controllers that systemd does not know are enabled on the way down (v2), or
         get directories (v1)."""
-        made = self.made = []
+        # new to us, as if we had made it: systemd's device program stays beside ours
+        made = self.made = [h.dir for h in self.hierarchies] if self.version == 2 else []
         for hierarchy in list(self.hierarchies):
             try:
                 self._make(hierarchy, made)

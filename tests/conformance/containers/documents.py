@@ -43,7 +43,22 @@ STRINGS = [
     "SCMP_ACT_KILL",
     "18446744073709551616",
 ]
-NUMBERS = [0, 1, -1, 2, 255, 4096, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**63, 2**64, 10**30, -(2**63)]
+NUMBERS = [
+    0,
+    1,
+    -1,
+    2,
+    255,
+    4096,
+    2**31 - 1,
+    2**31,
+    2**32,
+    2**63 - 1,
+    2**63,
+    2**64,
+    10**30,
+    -(2**63),
+]
 OTHERS: list[Any] = [None, True, False, 1.5, -0.0, 1e300, [], {}, [[]], {"": ""}, [None], ["", ""]]
 
 
@@ -65,7 +80,15 @@ def plain() -> Config:
     linux["rootfsPropagation"] = "rslave"
     linux["personality"] = {"domain": "LINUX"}
     linux["devices"] = [
-        {"type": "c", "path": "/dev/it", "major": 1, "minor": 3, "fileMode": 438, "uid": 0, "gid": 0}
+        {
+            "type": "c",
+            "path": "/dev/it",
+            "major": 1,
+            "minor": 3,
+            "fileMode": 438,
+            "uid": 0,
+            "gid": 0,
+        }
     ]
     linux["resources"].update(
         memory={"limit": 64 << 20, "swap": 64 << 20},
@@ -128,11 +151,7 @@ def paths(value: Any, here: Path = ()) -> list[Path]:
         inner: Any = value.items()
     else:
         inner = enumerate(value) if isinstance(value, list) else ()
-    return [
-        place
-        for key, child in inner
-        for place in ((*here, key), *paths(child, (*here, key)))
-    ]
+    return [place for key, child in inner for place in ((*here, key), *paths(child, (*here, key)))]
 
 
 def at(document: Config, place: Path) -> Any:

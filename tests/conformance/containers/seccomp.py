@@ -17,7 +17,7 @@ def refuse(*names: str, action: str = "SCMP_ACT_ERRNO", **more: Any) -> Json:
 
 
 class Agent:
-    """Listens at listenerPath; keeps what it is sent, and lets every call fail as it answers."""
+    """Listens at listenerPath and keeps the one message that it is sent."""
 
     def __init__(self, path: Path) -> None:
         self.document: Json = {}

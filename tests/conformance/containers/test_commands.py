@@ -266,9 +266,7 @@ def test_update_from_a_file_and_from_stdin(container: Container, tmp: Path) -> N
 
 def test_update_leaves_the_devices_alone(container: Container) -> None:
     container.sleeping()
-    document = json.dumps(
-        {"pids": {"limit": 40}, "devices": [{"allow": True, "access": "rwm"}]}
-    )
+    document = json.dumps({"pids": {"limit": 40}, "devices": [{"allow": True, "access": "rwm"}]})
     container.runtime("update", "-r", "-", container.id, stdin=document).ok()
     made = container.exec("--cap", "MKNOD", "--", "sh", "-c", "mknod /x c 1 1 && dd if=/x count=1")
     made.failed("not permitted")
@@ -317,7 +315,9 @@ def test_events_until_the_end(container: Container) -> None:
         assert following.returncode == 0
 
 
-def test_an_event_when_memory_ends(container: Container, nothing_is_left: Callable[..., None]) -> None:
+def test_an_event_when_memory_ends(
+    container: Container, nothing_is_left: Callable[..., None]
+) -> None:
     container.linux["resources"]["memory"] = {"limit": 24 * MIB, "swap": 24 * MIB}
     container.script("sleep 1.5; head -c 100m /dev/zero | tail > /dev/null; sleep 1000").up()
     command = container.runtime.argv("events", "--interval", "1h", container.id)

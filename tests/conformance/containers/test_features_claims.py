@@ -85,9 +85,8 @@ def test_every_capability(container: Container, features: Json) -> None:
     names = features["linux"]["capabilities"]
     assert len(names) >= 41
     held = [name for name in names if own >> NUMBERS[name] & 1]
-    container.process["capabilities"] = {
-        kind: held for kind in ("bounding", "permitted", "effective")
-    }
+    sets = ("bounding", "permitted", "effective")
+    container.process["capabilities"] = dict.fromkeys(sets, held)
     shown = container.script("grep CapEff /proc/self/status").run().ok().out
     assert int(shown.split()[1], 16) == own
 
@@ -100,8 +99,11 @@ def test_every_hook(container: Container, features: Json) -> None:
         kind: [
             {
                 "path": "/bin/sh",
-                "args": ["sh", "-c", f"echo {kind} >> "
-                         + ("/seen" if kind == "startContainer" else str(seen))],
+                "args": [
+                    "sh",
+                    "-c",
+                    f"echo {kind} >> " + ("/seen" if kind == "startContainer" else str(seen)),
+                ],
             }
         ]
         for kind in features["hooks"]
@@ -120,7 +122,9 @@ def test_every_seccomp_action(container: Container, features: Json) -> None:
              "init_module", "delete_module", "bpf", "userfaultfd"]  # fmt: skip
     actions = [a for a in features["linux"]["seccomp"]["actions"] if a != "SCMP_ACT_NOTIFY"]
     assert len(actions) >= 7
-    rules = [{"names": [call], "action": action} for call, action in zip(calls, actions)]
+    rules = [
+        {"names": [call], "action": action} for call, action in zip(calls, actions, strict=False)
+    ]
     allowing(container, syscalls=rules)
     container.run().ok()
 
@@ -171,8 +175,8 @@ def test_every_memory_policy(container: Container, features: Json) -> None:
     for mode in features["linux"]["memoryPolicy"]["modes"]:
         nodes = {} if mode in ("MPOL_DEFAULT", "MPOL_LOCAL") else {"nodes": "0"}
         policies.append({"mode": mode, **nodes})
-    for flag in features["linux"]["memoryPolicy"]["flags"]:
-        policies.append({"mode": "MPOL_BIND", "nodes": "0", "flags": [flag]})
+    bind = {"mode": "MPOL_BIND", "nodes": "0"}
+    policies += [{**bind, "flags": [flag]} for flag in features["linux"]["memoryPolicy"]["flags"]]
     assert len(policies) >= 9
     for policy in policies:
         container.linux["memoryPolicy"] = policy

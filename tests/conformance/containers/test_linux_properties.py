@@ -170,6 +170,7 @@ def test_masked_and_read_only_paths(container: Container) -> None:
     assert "Read-only file system" in shown
 
 
+@pytest.mark.kaa_only("runc 1.1 has no time namespaces")
 def test_offsets_of_the_clocks(container: Container) -> None:
     if not Path("/proc/self/ns/time").exists():
         pytest.skip("a kernel without time namespaces")

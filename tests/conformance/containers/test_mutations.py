@@ -7,8 +7,7 @@ is left, nothing hangs, and nothing is ever an error of kaa's own.
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
@@ -32,11 +31,11 @@ pytestmark = [
 
 
 @pytest.fixture
-def bundle(container: Container, tmp: Path) -> Iterator[Container]:
+def bundle(container: Container) -> Container:
     source = container.bundle / "source"
     source.mkdir()
     (source / "file").write_text("of the host")
-    yield container
+    return container
 
 
 def write(container: Container, document: Config) -> None:

@@ -74,8 +74,10 @@ def test_a_deadline(container: Container) -> None:
     }
     container.process["args"] = ["cat", "/proc/self/stat"]
     result = container.run()
-    if result.code and "/process/scheduler" in result.err and "operation not permitted" in (
-        result.err.lower()
+    if (
+        result.code
+        and "/process/scheduler" in result.err
+        and "operation not permitted" in (result.err.lower())
     ):
         pytest.skip(f"the kernel gives no deadlines to a cgroup: {result.err}")
     assert stat(result.ok().out)["policy"] == 6

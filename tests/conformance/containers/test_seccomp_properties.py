@@ -36,10 +36,11 @@ def test_the_default_errno(container: Container) -> None:
     """Everything busybox needs is allowed, but for what it makes directories with."""
     names = """access arch_prctl brk capget chdir clone clone3 close dup dup2 dup3 execve
         exit exit_group faccessat faccessat2 fchdir fcntl fork fstat fstatfs futex getcwd getdents64
-        getegid geteuid getgid getpgrp getpid getppid getrandom getuid ioctl lseek lstat mmap mprotect
-        mremap munmap newfstatat open openat pipe pipe2 poll ppoll prctl pread64 prlimit64 read
-        readlink readlinkat rseq rt_sigaction rt_sigprocmask rt_sigreturn set_robust_list setpgid
-        set_tid_address sigaltstack stat statx sysinfo uname umask vfork wait4 write writev"""
+        getegid geteuid getgid getpgrp getpid getppid getrandom getuid ioctl lseek lstat mmap
+        mprotect mremap munmap newfstatat open openat pipe pipe2 poll ppoll prctl pread64 prlimit64
+        read readlink readlinkat rseq rt_sigaction rt_sigprocmask rt_sigreturn set_robust_list
+        setpgid set_tid_address sigaltstack stat statx sysinfo uname umask vfork wait4 write
+        writev"""
     section = {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": 30,
@@ -172,9 +173,7 @@ def test_nobody_listens(container: Container, tmp: Path) -> None:
     container.run().failed("nobody", code=1)
 
 
-def test_five_hundred_rules(
-    container: Container, nothing_is_left: Callable[[], None]
-) -> None:
+def test_five_hundred_rules(container: Container, nothing_is_left: Callable[[], None]) -> None:
     """Each with a comparison of its own: the filter really has that many branches."""
     rules = [
         refuse("chmod", args=[{"index": 1, "value": 0o10000 + n, "op": "SCMP_CMP_EQ"}])
