@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 from conformance import suite
-from conformance.containers import test_texts
+from conformance.containers import texts
 
 ROOT = suite.TESTS.parent
 DOCUMENT = ROOT / "docs/conformance.md"
@@ -92,7 +92,7 @@ def test_the_row_is_true(row: Row) -> None:
 
 
 def test_the_words_are_those_that_are_tested() -> None:
-    tested = [(case.words.replace(test_texts.ID, "X"), str(case.code)) for case in test_texts.CASES]
+    tested = [(case.words.replace(texts.ID, "X"), str(case.code)) for case in texts.CASES]
     head, *table = sections()["Words and exit codes"]
     assert head == ["situation", "exit code", "words"]
     for situation, codes, words in table:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from kaa.program.program import Program
 
 _THAW_S = 2.0
+# passing on only these turns a cgroup with processes into the root of a threaded tree, where
+# no container can be (cgroup-v2.rst, "Threads")
+_THREADED = frozenset(("+cpu", "+cpuset", "+perf_event", "+pids"))
 # what may be given away, should the kernel not say (cgroup-v2.rst, "Delegation")
 _DELEGATED = "cgroup.procs\ncgroup.threads\ncgroup.subtree_control"
 
@@ -158,10 +161,17 @@ class Cgroup(base.Cgroup):
             for name in files.read_or(f"{parent}/cgroup.controllers").split()
             if name not in enabled
         ]
-        if not wanted or self._enable(parent, wanted) is None:
+        if not wanted:
+            return
+        if _THREADED.issuperset(wanted) and files.read_or(f"{parent}/cgroup.procs"):
+            whole: OSError | None = OSError(EBUSY, strerror(EBUSY))
+        else:
+            whole = self._enable(parent, wanted)
+        if whole is None:
             return
         for one in wanted:
-            error = self._enable(parent, [one])
+            # never one by one below processes: the kernel would make a threaded tree of it
+            error = whole if whole.errno == EBUSY else self._enable(parent, [one])
             if error is not None:
                 self._not_enabled[one[1:]] = self._enable_error(parent, one, error)
 

@@ -77,6 +77,24 @@ def test_a_parent_with_processes_passes_no_controllers_on(
     parent.kill_all()
 
 
+def test_a_parent_with_processes_is_not_made_threaded(
+    new: New, v2_layout: Layout, small: Small
+) -> None:
+    """Which the kernel does if only such controllers are passed on as threads may have."""
+    cgroup = new(v2_layout)
+    top = Path(cgroup.paths()[""])
+    if "pids" not in (top / "cgroup.controllers").read_text().split():
+        pytest.skip("this hierarchy has no pids controller")
+    (top / "cgroup.subtree_control").write_text("+pids")
+    parent = top / "parent"
+    parent.mkdir()
+    (parent / "cgroup.procs").write_text(str(small.pid))
+    cgroup._before_child(cgroup.hierarchies[0], str(parent))
+    assert (parent / "cgroup.type").read_text() == "domain\n"
+    assert (parent / "cgroup.subtree_control").read_text().split() == []
+    assert "has processes of its own" in cgroup.why_missing("pids")
+
+
 def test_exec_goes_where_init_is_if_the_top_takes_no_processes(
     cgroup: Cgroup, controller: str, small: Small, small_binary: Path
 ) -> None:

@@ -233,10 +233,14 @@ def test_devices_are_obeyed(container: Container) -> None:
 
 
 def shape(found: Any) -> Any:
-    """The keys, at every level; lists by their first element."""
+    """The keys, at every level; a list by what its elements have together."""
     if isinstance(found, dict):
         return {key: shape(value) for key, value in found.items()}
-    return [shape(found[0])] if isinstance(found, list) and found else type(found).__name__
+    if isinstance(found, list) and found:
+        shapes = [shape(element) for element in found]
+        whole = isinstance(shapes[0], dict)
+        return [{k: v for one in shapes for k, v in one.items()} if whole else shapes[0]]
+    return type(found).__name__
 
 
 def lacks(ours: Any, theirs: Any, where: str = "") -> list[str]:
