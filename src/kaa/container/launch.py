@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 # in which a configuration asks for veth pairs and routes: docs/library.md, "Networks"
 NETWORK_ANNOTATIONS = frozenset(("run.kaa.networks", "run.kaa.routes"))
 
+_NAME_SHOWN = 256  # characters of an executable's name that an error repeats
 HOST_HOOKS = ("prestart", "createRuntime")
 CONTAINER_HOOKS = ("createContainer", "startContainer")
 
@@ -448,6 +449,8 @@ def limit_devices(runtime: "Runtime", cgroup: "Cgroup", resources: "Json") -> No
 def executable_error(process: "Json", errno: int) -> KaaError:
     """The lookup of args[0] failed: in the words that engines turn into 126 and 127."""
     name = process["args"][0]
+    if len(name) > _NAME_SHOWN:
+        name = f"{name[:_NAME_SHOWN]}..."
     if errno == ENOENT and "/" not in name:
         reason = "executable file not found in $PATH"
     else:

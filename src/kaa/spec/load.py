@@ -1,7 +1,7 @@
 """config.json and its parts, from files and bytes to dictionaries that can be relied upon."""
 
 import posix
-from errno import EINVAL
+from errno import EISDIR
 
 from kaa import codec
 from kaa.errors import ConfigError, strerror
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 NAME = "config.json"
-_S_IFMT, _S_IFREG = 0o170000, 0o100000
+_S_IFMT, _S_IFDIR, _S_IFREG = 0o170000, 0o040000, 0o100000
 MAX_SIZE = 16 << 20  # bytes; the largest real configurations are below one MiB
 
 
@@ -58,11 +58,15 @@ def _is_missing(path: str) -> bool:
 
 
 def _read(path: str) -> bytes:
-    """Everything in the file, or the first byte too much. Raises OSError; a fifo does not block."""
+    """Everything in the file, or the first byte too much. Raises OSError, and ConfigError for
+    what is no file at all: a fifo, say, on which one could wait for ever."""
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
     try:
-        if posix.fstat(fd).st_mode & _S_IFMT != _S_IFREG:
-            raise OSError(EINVAL, "Not a regular file", path)
+        kind = posix.fstat(fd).st_mode & _S_IFMT
+        if kind == _S_IFDIR:
+            raise IsADirectoryError(EISDIR, "Is a directory", path)
+        if kind != _S_IFREG:
+            raise ConfigError(f"read {path}: it is not a regular file", path=path)
         chunks = []
         left = MAX_SIZE + 1
         while left > 0 and (chunk := posix.read(fd, min(left, 1 << 16))):
