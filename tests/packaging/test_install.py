@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from kit import rootfs
+from kit import hostns, rootfs
 
 from .conftest import ENVIRONMENT, build, copy_source, find_python, make_venv, pip_install, run
 
@@ -117,7 +117,8 @@ def test_pipx(wheel: Path, tmp_path: Path) -> None:
         "PIPX_BIN_DIR": str(tmp_path / "bin"),
         "HOME": str(tmp_path),
     }
-    run("pipx", "install", wheel, env={**os.environ, **directories})
+    command = hostns.with_network(["pipx", "install", str(wheel)])
+    run(*command, env={**os.environ, **directories})
     mark(next((tmp_path / "home").glob("venvs/kaa/lib/python3.*/site-packages/kaa")))
     assert version(tmp_path / "bin/kaa", None) == MARK
 

@@ -96,7 +96,7 @@ import sys, kaa
 assert not [name for name in sys.modules if name.startswith("kaa.")]
 for name in kaa._HOME:
     assert name in dir(kaa)
-    assert getattr(kaa, name).__name__ == name
+    assert getattr(kaa, name) is getattr(sys.modules[kaa._HOME[name]], name)
 from kaa import Program
 assert kaa.Program is sys.modules["kaa.program.program"].Program
 try:

@@ -243,6 +243,59 @@ _EXEC: tuple[Option, ...] = (
     _NO_SUBREAPER_HIDDEN,
 )
 
+_JSON = Option("json", FLAG, "print JSON")
+
+_NS: tuple[Command, ...] = (
+    Command(
+        "list",
+        "list the namespaces of the machine",
+        options=(
+            _JSON,
+            Option("type", TEXT, "only those of this type", short="t", value="TYPE",
+                   choices=("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")),
+            Option("pid", TEXT, "only those of this process", short="p", value="PID"),
+        ),
+        description="Beside those that processes are in, those that are bound to a path, and "
+        "the owners and parents of others. OWNER is the user namespace it belongs to, UID "
+        "the maker of that (of a user namespace: its own maker). HELD BY says what keeps it alive: "
+        "a process, a process whose children only will be in it, a mount, or a child namespace; "
+        "that something has it open is not seen.",
+        examples=(("List the network namespaces:", "kaa ns list --type net"),),
+    ),
+    Command(
+        "show",
+        "show the namespaces of a process",
+        operands="<pid>",
+        least=1,
+        most=1,
+        options=(
+            _JSON,
+            Option("diff", TEXT, "compare with this process", value="PID"),
+        ),
+        description="Also its pid at every level, its uid and gid maps in words, and how its "
+        "mounts propagate.",
+        examples=(("Compare process 4711 with the init of the machine:",
+                   "kaa ns show 4711 --diff 1"),),
+    ),
+    Command(
+        "pids",
+        "print the pid of a process in every pid namespace",
+        operands="<pid>",
+        least=1,
+        most=1,
+        options=(_JSON,),
+        description="Begins with the pid namespace of /proc and ends with the process's own.",
+        examples=(("See what process 4711 thinks its pid is:", "kaa ns pids 4711"),),
+    ),
+    Command(
+        "tree",
+        "draw the hierarchies of user and pid namespaces",
+        options=(_JSON,),
+        description="A user or pid namespace is drawn below its parent.",
+        examples=(("Draw them:", "kaa ns tree"),),
+    ),
+)  # fmt: skip
+
 COMMANDS: tuple[Command, ...] = (
     Command(
         "create",
@@ -488,6 +541,13 @@ COMMANDS: tuple[Command, ...] = (
         "running it: each call with the property of config.json that it is for.",
         examples=(("See how the bundle in /srv/web would be made:",
                    "kaa explain --bundle /srv/web"),),
+    ),
+    Command(
+        "ns",
+        "look at namespaces",
+        commands=_NS,
+        description="Shows the namespaces of the whole machine, not of containers only.",
+        examples=(("List them:", "kaa ns list"),),
     ),
     Command(
         "completion",
