@@ -25,7 +25,7 @@ def command(session: "Session") -> int:
 def forest(spaces: list[machine.Namespace]) -> "list[dict[str, Any]]":
     """The records of `spaces`, each with those below it in `below`; the topmost are returned."""
     records = {space.inode: {**space.record(), "below": []} for space in spaces}
-    roots = []
+    roots: list[dict[str, Any]] = []
     for record in records.values():
         above = records.get(record["parent"])
         (roots if above is None else above["below"]).append(record)
