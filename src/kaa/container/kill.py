@@ -7,7 +7,7 @@ from kaa.container import record as records
 from kaa.container.proc import open_pidfd
 from kaa.container.signals import parse
 from kaa.container.state import cgroup_of, is_alive
-from kaa.errors import KaaError, NotRunning, strerror
+from kaa.errors import CgroupError, KaaError, NotRunning, strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,10 @@ def kill(runtime: "Runtime", id: str, signal: str = "SIGTERM", all: bool = False
         cgroup = cgroup_of(record)
         if cgroup is not None and cgroup.frozen():
             # on v1 a frozen process dies only when it thaws
-            cgroup.thaw()
+            try:
+                cgroup.thaw()
+            except CgroupError as error:  # a cgroup above is frozen: it dies when that thaws
+                runtime.warn(str(error))
 
 
 def _send(record: "Json", signal: int) -> bool:
