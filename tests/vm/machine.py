@@ -29,6 +29,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -256,15 +257,10 @@ def run(command: str, *, timeout_s: float, memory: int, cpus: int, kernel: str) 
             "-serial", f"file:{console}",
             "-device", "virtio-serial-pci",
             # not stdio, which ends, and blocks the writer, where standard input ends
-            *_port("out", "file,path=/dev/stdout,append=on"),
+            *_port("out", "file,path=/dev/stdout"),
             *_port("status", f"file,path={status}"),
         ]  # fmt: skip
-        environ = {**os.environ, "TMPDIR": str(work)}
-        try:
-            subprocess.run(
-                argv, stdin=subprocess.DEVNULL, check=False, timeout=timeout_s, env=environ
-            )
-        except subprocess.TimeoutExpired:
+        if not _follow(argv, {**os.environ, "TMPDIR": str(work)}, timeout_s):
             say(f"it has not ended within {timeout_s:g} s")
             _show(console)
             return TIMED_OUT
@@ -274,6 +270,32 @@ def run(command: str, *, timeout_s: float, memory: int, cpus: int, kernel: str) 
             say("it has failed")
             _show(console)
             return FAILED
+
+
+def _follow(argv: list[str], environ: dict[str, str], timeout_s: float) -> bool:
+    """Run qemu and pass on what it prints; whether it has ended in time."""
+    late = threading.Event()
+    with subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environ
+    ) as process:
+        assert process.stdout
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(timeout_s, end)
+        timer.start()
+        try:
+            while said := os.read(process.stdout.fileno(), 1 << 16):
+                sys.stdout.buffer.write(said)
+                sys.stdout.flush()
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            timer.cancel()
+    return not late.is_set()
 
 
 def _accelerator() -> list[str]:
