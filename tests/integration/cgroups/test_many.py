@@ -71,7 +71,9 @@ def test_many_containers_leave_nothing(
         record_property("list of 500, ms", round(took))
         record_property("create with 500 alive / the first", round(late / first, 2))
         print(f"create: {first:.1f} ms, with {COUNT} alive {late:.1f} ms; list: {took:.0f} ms")
-        assert late <= 1.2 * first + 3, "a create costs more with many containers alive"
+        # far above noise, far below what one look at each of the others would cost; the exact
+        # ratio is the benchmark's (make bench ARGS=--listed=500)
+        assert late <= 3 * first, "a create costs more with many containers alive"
         everyone(lambda name: call("kill", name, "KILL"))
         for entry in listed:
             wait_for(lambda pid=entry["pid"]: not alive(pid), "everyone to be dead")  # type: ignore[misc]
